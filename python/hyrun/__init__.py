@@ -1,0 +1,1 @@
+"""hyrun: a container engine in a Python wheel."""

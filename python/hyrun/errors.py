@@ -1,0 +1,85 @@
+"""Everything hyrun raises on purpose. One root, one exit code per cause."""
+
+__all__ = [
+    "CalledProcessError",
+    "Conflict",
+    "HyrunError",
+    "InUse",
+    "InvalidArgument",
+    "NotFound",
+    "NotSupported",
+    "SpawnError",
+    "StorageError",
+    "TimeoutExpired",
+]
+
+
+class HyrunError(Exception):
+    """Root of all errors of hyrun. ``str()`` is one sentence for the person at the terminal."""
+
+    #: Exit status of ``hyrun run`` for this cause; other commands exit with 1 (docker's convention).
+    exit_code = 125
+
+
+class InvalidArgument(HyrunError, ValueError):
+    """Something the caller wrote cannot mean anything: a volume, a reference, a user, a flag."""
+
+
+class NotSupported(HyrunError):
+    """Docker has it, hyrun does not (yet): refused by name, never ignored."""
+
+
+class NotFound(HyrunError, LookupError):
+    """No image, container or volume of that name."""
+
+
+class Conflict(HyrunError):
+    """The name is taken."""
+
+
+class InUse(HyrunError):
+    """The object is referenced by another one, which the message names."""
+
+
+class StorageError(HyrunError):
+    """An archive, a layer or a record is damaged, hostile or over a limit."""
+
+
+class SpawnError(HyrunError, OSError):
+    """A step between clone and execve failed; the container does not exist.
+
+    ``step`` is the step's name (``"bind"``, ``"overlay"``, ``"exec"``), ``errno`` and ``filename`` are
+    OSError's. The exit code follows docker and POSIX sh: 127 when the command was not found, 126 when it
+    was found and could not be executed, 125 for everything else.
+    """
+
+    def __init__(self, errno: int, message: str, filename: str | None, step: str, exit_code: int = 125) -> None:
+        OSError.__init__(self, errno, message, filename)
+        self.message = message
+        self.step = step
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def __getattr__(name: str) -> type:
+    # subprocess costs 20 ms to import: only those who name these two classes pay for it.
+    if name not in ("CalledProcessError", "TimeoutExpired"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import subprocess
+
+    class CalledProcessError(HyrunError, subprocess.CalledProcessError):
+        """The container ended with a non-zero exit status and ``check=True`` was given."""
+
+        __str__ = subprocess.CalledProcessError.__str__
+
+    class TimeoutExpired(HyrunError, subprocess.TimeoutExpired):
+        """The container was still running after ``timeout`` seconds and was killed."""
+
+        exit_code = 124
+        __str__ = subprocess.TimeoutExpired.__str__
+
+    globals()["CalledProcessError"] = CalledProcessError
+    globals()["TimeoutExpired"] = TimeoutExpired
+    return CalledProcessError if name == "CalledProcessError" else TimeoutExpired

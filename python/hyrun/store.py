@@ -1,0 +1,121 @@
+"""Where things are kept, and the few ways in which they may be written.
+
+One directory per object. A thing is made under ``tmp/`` and published by ``rename``; a name is claimed by
+creating something with ``O_EXCL``; whoever changes an object holds a ``flock`` on it. Nothing here is global:
+two processes meet only when they work on the same object. Staging and locks are in modules of their own: `run`
+needs neither.
+"""
+
+import os
+
+from .errors import StorageError
+
+_DIRECTORIES = ("blobs/sha256", "layers", "images", "tags", "containers", "names", "volumes", "tmp", "locks")
+
+
+def default_root() -> str:
+    """Return the store's directory: $HYRUN_ROOT, else /var/lib/hyrun, or the XDG data directory for a user."""
+    if root := os.environ.get("HYRUN_ROOT"):
+        return os.path.abspath(root)
+    if os.geteuid() == 0:
+        return "/var/lib/hyrun"
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(data, "hyrun")
+
+
+def default_run(root: str) -> str:
+    """Return the directory for run-time state (a tmpfs): $HYRUN_RUN, else one that belongs to ``root`` alone."""
+    if run := os.environ.get("HYRUN_RUN"):
+        return os.path.abspath(run)
+    if os.geteuid() == 0:
+        base = "/run/hyrun"
+    elif runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        base = os.path.join(runtime, "hyrun")
+    else:
+        base = f"/tmp/hyrun-{os.geteuid()}"
+    if root == "/var/lib/hyrun":
+        return base
+    # A second store must not see the first one's containers, and must find its own again.
+    return os.path.join(base, "roots", root.strip("/").replace("%", "%25").replace("/", "%2F"))
+
+
+class Store:
+    """The two directories of one engine. Cheap to make: no file is touched until ``prepare``."""
+
+    __slots__ = ("_prepared", "root", "run")
+
+    def __init__(self, root: str | None = None, run: str | None = None) -> None:
+        self.root = os.path.abspath(root) if root else default_root()
+        self.run = os.path.abspath(run) if run else default_run(self.root)
+        self._prepared = False
+
+    def path(self, *parts: str) -> str:
+        """Return the absolute path of something below the root."""
+        return "/".join((self.root, *parts))
+
+    def prepare(self) -> "Store":
+        """Make the directories on first use: mode 0700, because layers hold other people's setuid files."""
+        if self._prepared:
+            return self
+        # The last one made stands for all of them: one system call on the hot path.
+        if not os.path.isdir(self.path(_DIRECTORIES[-1])):
+            try:
+                os.makedirs(self.root, mode=0o711, exist_ok=True)
+                # 0711: volumes' data must be reachable by those to whom it belongs; everything else is 0700.
+                for name in _DIRECTORIES:
+                    os.makedirs(self.path(name), mode=0o711 if name == "volumes" else 0o700, exist_ok=True)
+            except OSError as error:
+                raise StorageError(
+                    f"store {self.root}: {error.strerror}: choose another with --root or HYRUN_ROOT"
+                ) from None
+        try:
+            os.makedirs(self.run, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"run directory {self.run}: {error.strerror}: choose another with HYRUN_RUN") from None
+        status = os.stat(self.run)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise StorageError(f"run directory {self.run} must belong to you with mode 0700: remove it and try again")
+        self._prepared = True
+        return self
+
+
+def new_id() -> str:
+    """Return a fresh id: 64 hexadecimal digits, as docker's."""
+    return os.urandom(32).hex()
+
+
+def write_atomic(path: str, data: bytes, *, sync: bool = True) -> None:
+    """Replace the file at ``path`` so that a reader, and a power cut, see the old or the new content, never half.
+
+    ``sync=False`` is for state on tmpfs and for records of throw-away containers. Source: rename(2), fsync(2).
+    """
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name[:64]}.{os.urandom(6).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except BaseException:
+        try:
+            os.unlink(temporary)
+        except FileNotFoundError:
+            pass
+        raise
+    if sync:
+        sync_directory(directory)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable (fsync(2): a rename is not, until its directory is)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,2 @@
+//! Placeholder until the launcher is embedded.
+fn main() {}
