@@ -48,10 +48,7 @@ where
 
 /// The kernel's words, without Rust's "(os error 2)".
 fn cause(error: &std::io::Error) -> String {
-    error.raw_os_error().map_or_else(
-        || error.to_string(),
-        |errno| nix::errno::Errno::from_raw(errno).desc().to_owned(),
-    )
+    error.raw_os_error().map_or_else(|| error.to_string(), |errno| nix::errno::Errno::from_raw(errno).desc().to_owned())
 }
 
 /// OSError with its errno, so that Python picks the subclass, and the path.

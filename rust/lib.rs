@@ -1,8 +1,11 @@
 //! hyrun's extension: the PyO3 surface only. What each item means is written in `python/hyrun/_core.pyi`.
 
+mod attend;
 mod child;
 mod error;
+mod fs;
 mod launcher;
+mod layer;
 mod mount;
 mod plan;
 mod process;
@@ -12,10 +15,11 @@ mod spawn;
 mod spec;
 mod step;
 mod sys;
+mod tree;
 mod view;
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -27,9 +31,14 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
+    use crate::layer::python::{Unpacked, unpack_layer};
+    #[pymodule_export]
     use crate::process::Process;
     #[pymodule_export]
     use crate::spec::{Bind, File, Overlay, Spec, Tmpfs};
+
+    #[pymodule_export]
+    use crate::tree::python::{copy_tree, remove_tree, sync_file_system};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -49,6 +58,25 @@ mod _core {
             }
         });
         result.map(Process::from).map_err(|failure| error::spawn_error(py, failure, &plan))
+    }
+
+    /// Block the signals that `attend` forwards, in the calling thread.
+    #[pyfunction]
+    fn block_signals() -> PyResult<()> {
+        crate::attend::block_signals().map_err(|errno| error::os_error(errno, None))
+    }
+
+    /// Forward signals, carry bytes, wait. The descriptors of the relays become this function's.
+    #[pyfunction]
+    #[pyo3(signature = (process, *, timeout=None, input=None, outputs=Vec::new()))]
+    fn attend(
+        py: Python<'_>,
+        process: &Process,
+        timeout: Option<f64>,
+        input: Option<(i32, i32)>,
+        outputs: Vec<(i32, i32)>,
+    ) -> PyResult<Option<i32>> {
+        process.attend(py, timeout, input, outputs)
     }
 
     /// Return the steps that `spawn` would take, in order, as sentences.
@@ -77,13 +105,5 @@ mod _core {
             root::open(unsafe { BorrowedFd::borrow_raw(root) }, &name, flags)
         });
         opened.map(IntoRawFd::into_raw_fd).map_err(|errno| error::os_error(errno, Some(&path)))
-    }
-
-    /// syncfs(2) on the file system that holds `path`.
-    #[pyfunction]
-    fn sync_file_system(py: Python<'_>, path: OsString) -> PyResult<()> {
-        let name = std::ffi::CString::new(path.as_bytes())?;
-        py.detach(|| sys::sync_file_system(sys::open(&name, nix::libc::O_RDONLY)?.as_fd()))
-            .map_err(|errno| error::os_error(errno, Some(&path)))
     }
 }

@@ -27,8 +27,7 @@ pub struct Overlay {
 const DIRECTORY: i32 = libc::O_PATH | libc::O_DIRECTORY;
 /// Neither redirects nor metadata-only copies: both make a writable layer that no other tool understands, and a layer
 /// that claims to have them could expose files of other layers.
-const OPTIONS: [(&CStr, &CStr); 3] =
-    [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off"), (c"index", c"off")];
+const OPTIONS: [(&CStr, &CStr); 3] = [(c"redirect_dir", c"nofollow"), (c"metacopy", c"off"), (c"index", c"off")];
 
 impl Overlay {
     /// Mount it on its own upperdir and return the root.
@@ -79,13 +78,7 @@ impl Overlay {
         if self.volatile {
             options.push(b",volatile")?;
         }
-        sys::mount(
-            Some(c"overlay"),
-            &self.upperdir,
-            Some(c"overlay"),
-            libc::MS_NODEV,
-            Some(options.as_c_str()),
-        )?;
+        sys::mount(Some(c"overlay"), &self.upperdir, Some(c"overlay"), libc::MS_NODEV, Some(options.as_c_str()))?;
         sys::open(&self.upperdir, DIRECTORY)
     }
 }
@@ -124,12 +117,7 @@ pub struct BindAttributes {
 }
 
 /// Attach the detached copy `source` at `target` inside the root.
-pub fn bind(
-    root: BorrowedFd<'_>,
-    source: BorrowedFd<'_>,
-    target: &CStr,
-    attributes: &BindAttributes,
-) -> Result<()> {
+pub fn bind(root: BorrowedFd<'_>, source: BorrowedFd<'_>, target: &CStr, attributes: &BindAttributes) -> Result<()> {
     if attributes.attributes != 0 {
         sys::set_mount_attributes(source, attributes.attributes, 0, attributes.recursive)?;
     }
@@ -141,12 +129,7 @@ pub fn bind(
 }
 
 /// Hide what is at `path`: a directory below `empty`, anything else below `null`. What is not there needs no hiding.
-pub fn mask(
-    root: BorrowedFd<'_>,
-    path: &CStr,
-    null: BorrowedFd<'_>,
-    empty: &mut Option<OwnedFd>,
-) -> Result<()> {
+pub fn mask(root: BorrowedFd<'_>, path: &CStr, null: BorrowedFd<'_>, empty: &mut Option<OwnedFd>) -> Result<()> {
     let target = match root::open(root, path, libc::O_PATH) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
         result => result?,

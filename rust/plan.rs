@@ -50,11 +50,8 @@ impl Plan {
         if spec.argv.is_empty() {
             return Err(Invalid("no command: argv is empty".to_owned()));
         }
-        let mut namespaces = libc::CLONE_NEWNS
-            | libc::CLONE_NEWPID
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWCGROUP;
+        let mut namespaces =
+            libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP;
         if network == Network::None {
             namespaces |= libc::CLONE_NEWNET;
         }
@@ -74,7 +71,9 @@ impl Plan {
 
     /// Where the volume goes whose source is opened by the step at `index`.
     pub fn target_of_source(&self, index: usize) -> Option<String> {
-        let Some(Step::OpenSource { slot: wanted, .. }) = self.steps.get(index) else { return None };
+        let Some(Step::OpenSource { slot: wanted, .. }) = self.steps.get(index) else {
+            return None;
+        };
         self.steps.iter().find_map(|step| match step {
             Step::Bind { slot, target, .. } if slot == wanted => Some(text(target).into_owned()),
             _ => None,
@@ -250,7 +249,9 @@ fn bind_step(bind: &spec::Bind, slot: usize) -> Result<Step> {
         "rslave" => (libc::MS_SLAVE, true),
         "shared" => (libc::MS_SHARED, false),
         "rshared" => (libc::MS_SHARED, true),
-        other => return Err(Invalid(format!("propagation {other:?}: choose [r]private, [r]slave or [r]shared"))),
+        other => {
+            return Err(Invalid(format!("propagation {other:?}: choose [r]private, [r]slave or [r]shared")));
+        }
     };
     let mut attributes = 0;
     if bind.read_only {
@@ -325,16 +326,10 @@ fn credentials(spec: &Spec) -> Result<Vec<CString>> {
     if spec.die_with_parent {
         flags |= DIE_WITH_PARENT;
     }
-    [
-        spec.uid.to_string(),
-        spec.gid.to_string(),
-        groups.join(","),
-        spec.capabilities.to_string(),
-        flags.to_string(),
-    ]
-    .into_iter()
-    .map(|text| CString::new(text).map_err(|_| Invalid("credentials: a NUL byte".to_owned())))
-    .collect()
+    [spec.uid.to_string(), spec.gid.to_string(), groups.join(","), spec.capabilities.to_string(), flags.to_string()]
+        .into_iter()
+        .map(|text| CString::new(text).map_err(|_| Invalid("credentials: a NUL byte".to_owned())))
+        .collect()
 }
 
 fn string(what: &str, text: &OsString) -> Result<CString> {
@@ -352,7 +347,9 @@ fn absolute(what: &str, path: &OsString) -> Result<CString> {
 pub fn kernel_version() -> (u32, u32) {
     static VERSION: OnceLock<(u32, u32)> = OnceLock::new();
     *VERSION.get_or_init(|| {
-        let Ok(name) = nix::sys::utsname::uname() else { return (0, 0) };
+        let Ok(name) = nix::sys::utsname::uname() else {
+            return (0, 0);
+        };
         let release = name.release().to_string_lossy().into_owned();
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))

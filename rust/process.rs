@@ -1,6 +1,6 @@
 //! Pid 1 of a container, held by a pidfd.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use nix::libc;
 use pyo3::exceptions::{PyChildProcessError, PyOSError, PyOverflowError};
 use pyo3::prelude::*;
 
+use crate::attend::{self, End, Relay};
 use crate::spawn::Spawned;
 use crate::sys;
 
@@ -52,14 +53,7 @@ impl Process {
     /// Wait for the end, at most `timeout` seconds. Python's signal handlers run meanwhile.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<i32>> {
-        let limit = match timeout {
-            None => None,
-            Some(seconds) => {
-                let duration = Duration::try_from_secs_f64(seconds.max(0.0))
-                    .map_err(|_| PyOverflowError::new_err(format!("timeout {seconds}: not a time")))?;
-                Instant::now().checked_add(duration)
-            }
-        };
+        let limit = deadline(timeout)?;
         loop {
             if let Some(status) = self.reap()? {
                 return Ok(Some(status));
@@ -78,8 +72,7 @@ impl Process {
         if self.reap()?.is_some() {
             return Err(PyOSError::new_err((Errno::ESRCH as i32, Errno::ESRCH.desc())));
         }
-        sys::send_signal(self.pidfd.as_fd(), signal)
-            .map_err(|errno| PyOSError::new_err((errno as i32, errno.desc())))
+        sys::send_signal(self.pidfd.as_fd(), signal).map_err(|errno| PyOSError::new_err((errno as i32, errno.desc())))
     }
 
     fn __repr__(&self) -> String {
@@ -93,6 +86,28 @@ impl Process {
 impl Process {
     fn status(&self) -> std::sync::MutexGuard<'_, Option<i32>> {
         self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// See `attend::attend`; None when the time was over.
+    pub fn attend(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        input: Option<(i32, i32)>,
+        outputs: Vec<(i32, i32)>,
+    ) -> PyResult<Option<i32>> {
+        let limit = deadline(timeout)?;
+        let relay = |(source, target): (i32, i32)| {
+            // SAFETY: the caller gives these descriptors away.
+            unsafe { Relay::new(OwnedFd::from_raw_fd(source), OwnedFd::from_raw_fd(target)) }
+        };
+        let (input, outputs) = (input.map(relay), outputs.into_iter().map(relay).collect());
+        let end = py.detach(|| attend::attend(self.pidfd.as_fd(), limit, input, outputs));
+        match end {
+            Ok(End::Ended) => self.reap(),
+            Ok(End::TimedOut) => Ok(None),
+            Err(errno) => Err(PyOSError::new_err((errno as i32, errno.desc()))),
+        }
     }
 
     fn poll(&self, timeout: Duration) {
@@ -132,6 +147,16 @@ impl Process {
         }
         Ok(*status)
     }
+}
+
+/// The moment that is `timeout` seconds from now; None for never.
+fn deadline(timeout: Option<f64>) -> PyResult<Option<Instant>> {
+    let Some(seconds) = timeout else {
+        return Ok(None);
+    };
+    let duration = Duration::try_from_secs_f64(seconds.max(0.0))
+        .map_err(|_| PyOverflowError::new_err(format!("timeout {seconds}: not a time")))?;
+    Ok(Instant::now().checked_add(duration))
 }
 
 impl Drop for Process {

@@ -165,13 +165,7 @@ impl Path {
 
     /// Replace the component at `begin..end`, a symlink in `parent`, by what it says. `separator` is the byte that
     /// was cut at `end`.
-    fn replace_link(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        begin: usize,
-        end: usize,
-        separator: u8,
-    ) -> Result<()> {
+    fn replace_link(&mut self, parent: BorrowedFd<'_>, begin: usize, end: usize, separator: u8) -> Result<()> {
         let mut content = [0u8; PATH_MAX];
         let length = match sys::read_link(parent, self.tail(begin), &mut content) {
             // Not a link: somebody else has just made it. The caller looks again.

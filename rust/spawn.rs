@@ -46,14 +46,8 @@ pub fn spawn(plan: &Plan) -> Result<Spawned, Error> {
     let argv = pointers(&arguments);
     let envp = pointers(&plan.environment);
     let mut slots: Vec<RawFd> = vec![-1; plan.slots];
-    let mut work = Work {
-        plan,
-        slots: &mut slots,
-        launcher: launcher.as_fd(),
-        argv: &argv,
-        envp: &envp,
-        report: writer.as_fd(),
-    };
+    let mut work =
+        Work { plan, slots: &mut slots, launcher: launcher.as_fd(), argv: &argv, envp: &envp, report: writer.as_fd() };
     let spawned = clone(&stack, plan.namespaces, &mut work).map_err(|errno| Error::Parent("clone", errno.into()))?;
 
     // Ours must go first, or the pipe would never end.
@@ -80,9 +74,8 @@ fn clone(stack: &Stack, namespaces: c_int, work: &mut Work<'_>) -> sys::Result<S
     let blocked = SignalsBlocked::new();
     // SAFETY: `main` obeys the rules for a child in shared memory; stack and work outlive its stay, because
     // CLONE_VFORK suspends this thread until the child has exec'ed or ended.
-    let pid = unsafe {
-        libc::clone(child::main, stack.top(), flags, ptr::from_mut(work).cast::<c_void>(), &raw mut pidfd)
-    };
+    let pid =
+        unsafe { libc::clone(child::main, stack.top(), flags, ptr::from_mut(work).cast::<c_void>(), &raw mut pidfd) };
     let result = if pid < 0 { Err(Errno::last()) } else { Ok(pid) };
     drop(blocked);
     let pid = result?;
@@ -184,13 +177,7 @@ impl SignalsBlocked {
         let mut old = 0u64;
         // SAFETY: both masks have the kernel's size of 8 bytes; with these arguments it cannot fail.
         unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigprocmask,
-                libc::SIG_SETMASK,
-                &raw const mask,
-                &raw mut old,
-                size_of::<u64>(),
-            )
+            libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, &raw mut old, size_of::<u64>())
         };
         old
     }
@@ -230,7 +217,9 @@ pub mod lasting {
         let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
         let worker = loop {
             match idle().pop() {
-                None => break Worker::start(process).map_err(|error| Error::Parent("pthread_create", error))?,
+                None => {
+                    break Worker::start(process).map_err(|error| Error::Parent("pthread_create", error))?;
+                }
                 Some(worker) if worker.process == process => break worker,
                 Some(stranger) => std::mem::forget(stranger),
             }

@@ -71,14 +71,7 @@ pub struct Tmpfs {
 impl Tmpfs {
     #[new]
     #[pyo3(signature = (*, target, options=Vec::new(), read_only=false, nosuid=true, nodev=true, noexec=true))]
-    fn new(
-        target: OsString,
-        options: Vec<OsString>,
-        read_only: bool,
-        nosuid: bool,
-        nodev: bool,
-        noexec: bool,
-    ) -> Self {
+    fn new(target: OsString, options: Vec<OsString>, read_only: bool, nosuid: bool, nodev: bool, noexec: bool) -> Self {
         Self { target, options, read_only, nosuid, nodev, noexec }
     }
 }

@@ -118,10 +118,14 @@ impl Step {
             Self::MountKernel { new, target } | Self::MountTmpfs { new, target } => {
                 format!("mount {} -> {}", text(new.kind), text(target))
             }
-            Self::Device { path, major, minor } => format!("mknod /{} c {major}:{minor}", text(path)),
+            Self::Device { path, major, minor } => {
+                format!("mknod /{} c {major}:{minor}", text(path))
+            }
             Self::Link { path, content } => format!("symlink /{} -> {}", text(path), text(content)),
             Self::Directory { path } => format!("mkdir /{}", text(path)),
-            Self::Bind { source, target, .. } => format!("bind {} -> {}", text(source), text(target)),
+            Self::Bind { source, target, .. } => {
+                format!("bind {} -> {}", text(source), text(target))
+            }
             Self::MountFiles { .. } => "mount tmpfs for the container's files".to_owned(),
             Self::File { target, .. } => format!("file {}", text(target)),
             Self::MakeCwd { path } => format!("make {}", text(path)),
@@ -164,9 +168,7 @@ impl Step {
             (Self::MountOverlay(_), Errno::EINVAL) => {
                 Some("the store must be on a file system that overlayfs can write to (ext4, xfs, btrfs, tmpfs)")
             }
-            (Self::Pivot, Errno::EINVAL) => {
-                Some("the caller's / must be a mount point (it is not in a chroot)")
-            }
+            (Self::Pivot, Errno::EINVAL) => Some("the caller's / must be a mount point (it is not in a chroot)"),
             _ => None,
         }
     }

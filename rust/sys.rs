@@ -73,13 +73,7 @@ pub fn open_at(directory: BorrowedFd<'_>, path: &CStr, flags: c_int, mode: u32, 
     for _ in 0..128 {
         // SAFETY: path is NUL-terminated, how has the size that is given.
         let result = descriptor(unsafe {
-            libc::syscall(
-                libc::SYS_openat2,
-                directory.as_raw_fd(),
-                path.as_ptr(),
-                &raw const how,
-                size_of::<OpenHow>(),
-            )
+            libc::syscall(libc::SYS_openat2, directory.as_raw_fd(), path.as_ptr(), &raw const how, size_of::<OpenHow>())
         });
         match result {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -131,12 +125,7 @@ struct MountAttributes {
 }
 
 /// mount_setattr(2) on an open mount: set `attributes` (module `attribute`) and `propagation` (MS_PRIVATE…, 0: as is).
-pub fn set_mount_attributes(
-    mount: BorrowedFd<'_>,
-    attributes: u64,
-    propagation: u64,
-    recursive: bool,
-) -> Result<()> {
+pub fn set_mount_attributes(mount: BorrowedFd<'_>, attributes: u64, propagation: u64, recursive: bool) -> Result<()> {
     let attributes = MountAttributes { set: attributes, clear: 0, propagation, userns_fd: 0 };
     let mut flags = libc::AT_EMPTY_PATH as c_uint;
     if recursive {
@@ -180,9 +169,7 @@ impl FileSystem {
     pub fn mount(self, attributes: u64) -> Result<OwnedFd> {
         let null = std::ptr::null::<c_void>();
         // SAFETY: this command takes no key and no value.
-        unit(unsafe {
-            libc::syscall(libc::SYS_fsconfig, self.0.as_raw_fd(), FSCONFIG_CMD_CREATE, null, null, 0)
-        })?;
+        unit(unsafe { libc::syscall(libc::SYS_fsconfig, self.0.as_raw_fd(), FSCONFIG_CMD_CREATE, null, null, 0) })?;
         // SAFETY: integers only.
         descriptor(unsafe {
             libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), FSMOUNT_CLOEXEC, attributes as c_uint)
@@ -191,13 +178,7 @@ impl FileSystem {
 }
 
 /// mount(2), for the two uses that the calls above do not cover.
-pub fn mount(
-    source: Option<&CStr>,
-    target: &CStr,
-    kind: Option<&CStr>,
-    flags: u64,
-    data: Option<&CStr>,
-) -> Result<()> {
+pub fn mount(source: Option<&CStr>, target: &CStr, kind: Option<&CStr>, flags: u64, data: Option<&CStr>) -> Result<()> {
     let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
     // SAFETY: all strings are NUL-terminated or null.
     unit(c_long::from(unsafe {
@@ -245,9 +226,7 @@ pub fn make_symlink(content: &CStr, parent: BorrowedFd<'_>, name: &CStr) -> Resu
 /// readlinkat(2) into `buffer`; the number of bytes.
 pub fn read_link(parent: BorrowedFd<'_>, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: name is NUL-terminated, the buffer has the length that is given.
-    let n = unsafe {
-        libc::readlinkat(parent.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
-    };
+    let n = unsafe { libc::readlinkat(parent.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
     check(n as c_long).map(|n| n as usize)
 }
 
@@ -330,9 +309,8 @@ pub fn set_umask(mask: u32) {
 /// Bring `lo` up in the current network namespace: netdevice(7), SIOCSIFFLAGS.
 pub fn loopback_up() -> Result<()> {
     // SAFETY: integers only.
-    let socket = descriptor(c_long::from(unsafe {
-        libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)
-    }))?;
+    let socket =
+        descriptor(c_long::from(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }))?;
     // SAFETY: an all-zero ifreq is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
@@ -364,10 +342,4 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> Result<()> {
     let info = std::ptr::null::<c_void>();
     // SAFETY: no siginfo is given.
     unit(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) })
-}
-
-/// syncfs(2).
-pub fn sync_file_system(fd: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: an open descriptor.
-    unit(c_long::from(unsafe { libc::syncfs(fd.as_raw_fd()) }))
 }

@@ -4,7 +4,7 @@ Paths are absolute. Nothing here reads the environment or knows the store's layo
 """
 
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import final
 
 __version__: str
 
@@ -16,9 +16,7 @@ class Overlay:
     sync at unmount: only for a writable layer that nobody will keep. Source: kernel, filesystems/overlayfs.rst.
     """
 
-    def __new__(
-        cls, *, lowerdirs: Sequence[str], upperdir: str, workdir: str, volatile: bool = False
-    ) -> Overlay: ...
+    def __new__(cls, *, lowerdirs: Sequence[str], upperdir: str, workdir: str, volatile: bool = False) -> Overlay: ...
     @property
     def lowerdirs(self) -> list[str]: ...
     @property
@@ -33,7 +31,8 @@ class Bind:
     """A host directory or file mounted at ``target`` inside the root.
 
     ``propagation`` is docker's word: ``private``, ``rprivate``, ``slave``, ``rslave``, ``shared``, ``rshared``.
-    ``recursive`` takes the submounts of ``source`` along; ``read_only`` then covers them as well.
+    ``recursive`` takes the submounts of ``source`` along; ``read_only`` covers them as well unless
+    ``read_only_recursive`` is False. ``nodev``: device nodes cannot be opened.
     """
 
     def __new__(
@@ -42,6 +41,7 @@ class Bind:
         source: str,
         target: str,
         read_only: bool = False,
+        read_only_recursive: bool = True,
         recursive: bool = True,
         nodev: bool = False,
         propagation: str = "rprivate",
@@ -52,6 +52,8 @@ class Bind:
     def target(self) -> str: ...
     @property
     def read_only(self) -> bool: ...
+    @property
+    def read_only_recursive(self) -> bool: ...
     @property
     def recursive(self) -> bool: ...
     @property
@@ -98,7 +100,14 @@ class File:
 
 @final
 class Spec:
-    """A whole container: absolute paths, the full argv and environment, nothing left to look up."""
+    """A whole container: absolute paths, the full argv and environment, nothing left to look up.
+
+    ``env`` are ``NAME=value`` strings. ``network`` is ``none`` (a namespace of its own with lo) or ``host``.
+    ``files`` come on top of ``mounts``, which are mounted by the depth of their targets. ``masked_paths`` and
+    ``readonly_paths`` need not exist. ``capabilities`` is the bounding set as a bit mask (capabilities(7)); root
+    has them permitted and effective, others have none. ``stdin``, ``stdout`` and ``stderr`` are descriptors of the
+    caller; every other one is closed. ``die_with_parent``: SIGKILL when the calling process ends.
+    """
 
     def __new__(
         cls,
@@ -111,7 +120,7 @@ class Spec:
         gid: int = 0,
         groups: Sequence[int] = (),
         hostname: str = "",
-        network: Literal["none", "host"] = "none",
+        network: str = "none",
         mounts: Sequence[Bind | Tmpfs] = (),
         files: Sequence[File] = (),
         masked_paths: Sequence[str] = (),
@@ -188,6 +197,23 @@ def spawn(spec: Spec) -> Process:
     """Create the container and return once the application has been exec'ed.
 
     Raises ``hyrun.errors.SpawnError`` with the failing step; nothing of the container is left then.
+    """
+
+def block_signals() -> None:
+    """Block the signals that ``attend`` forwards, in the calling thread: from here on they wait for it."""
+
+def attend(
+    process: Process,
+    *,
+    timeout: float | None = None,
+    input: tuple[int, int] | None = None,
+    outputs: Sequence[tuple[int, int]] = (),
+) -> int | None:
+    """Be the foreground of a container until it ends; return its exit status, None after ``timeout`` seconds.
+
+    Signals that arrive are forwarded (call ``block_signals`` before ``spawn``); after three SIGINT or SIGTERM the
+    container is killed. ``input`` and each of ``outputs`` are (source, target) descriptors between which bytes are
+    carried; they are closed here. All output is through when this returns.
     """
 
 def plan(spec: Spec) -> list[str]:

@@ -1,17 +1,9 @@
 """Everything hyrun raises on purpose. One root, one exit code per cause."""
 
-__all__ = [
-    "CalledProcessError",
-    "Conflict",
-    "HyrunError",
-    "InUse",
-    "InvalidArgument",
-    "NotFound",
-    "NotSupported",
-    "SpawnError",
-    "StorageError",
-    "TimeoutExpired",
-]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .process_errors import CalledProcessError as CalledProcessError
+    from .process_errors import TimeoutExpired as TimeoutExpired
 
 
 class HyrunError(Exception):
@@ -63,23 +55,10 @@ class SpawnError(HyrunError, OSError):
         return self.message
 
 
-def __getattr__(name: str) -> type:
+def __getattr__(name: str) -> object:
     # subprocess costs 20 ms to import: only those who name these two classes pay for it.
     if name not in ("CalledProcessError", "TimeoutExpired"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import subprocess
+    from . import process_errors
 
-    class CalledProcessError(HyrunError, subprocess.CalledProcessError):
-        """The container ended with a non-zero exit status and ``check=True`` was given."""
-
-        __str__ = subprocess.CalledProcessError.__str__
-
-    class TimeoutExpired(HyrunError, subprocess.TimeoutExpired):
-        """The container was still running after ``timeout`` seconds and was killed."""
-
-        exit_code = 124
-        __str__ = subprocess.TimeoutExpired.__str__
-
-    globals()["CalledProcessError"] = CalledProcessError
-    globals()["TimeoutExpired"] = TimeoutExpired
-    return CalledProcessError if name == "CalledProcessError" else TimeoutExpired
+    return getattr(process_errors, name)

@@ -12,12 +12,8 @@ from .store import Store, new_id
 @contextmanager
 def staging(store: Store) -> Iterator[str]:
     """Yield the path of a fresh directory (mode 0700); what is still there at the end is removed."""
-    path = store.path("tmp", new_id())
-    os.mkdir(path, 0o700)
-    # The lock is held on the directory itself: it dies with the process, and `sweep` sees that.
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    path, descriptor = _make(store)
     try:
-        flock(descriptor, LOCK_EX)
         yield path
     finally:
         try:
@@ -26,6 +22,21 @@ def staging(store: Store) -> Iterator[str]:
             pass
         finally:
             os.close(descriptor)
+
+
+def _make(store: Store) -> tuple[str, int]:
+    """Return a fresh directory and a descriptor that holds its lock, which dies with the process."""
+    while True:
+        path = store.path("tmp", new_id())
+        os.mkdir(path, 0o700)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # swept before it was locked
+        flock(descriptor, LOCK_EX)
+        if os.path.isdir(path):
+            return path, descriptor
+        os.close(descriptor)
 
 
 def sweep(store: Store) -> int:

@@ -142,8 +142,7 @@ pub fn reader_is_gone(fd: i32) -> bool {
     let mut poll = PollFd { fd, events: 0, revents: 0 };
     let timeout = [0i64; 2];
     // SAFETY: one pollfd and a timespec of zero.
-    let n =
-        unsafe { syscall(number::POLL, &raw mut poll as usize, 1, timeout.as_ptr() as usize, 0, 8) };
+    let n = unsafe { syscall(number::POLL, &raw mut poll as usize, 1, timeout.as_ptr() as usize, 0, 8) };
     n > 0 && poll.revents & POLLERR != 0
 }
 

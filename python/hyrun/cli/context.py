@@ -1,13 +1,15 @@
-"""What every command shares: the store that --root chose, and whether tracebacks are wanted."""
+"""What every command shares: the store that --root chose, and how an error leaves the program."""
 
-from ..store import Store
+from hyrun.store import Store
 
 
 class Context:
-    """The options given before the command."""
+    """The options given before the command, and what the command says of itself."""
 
     root: str | None = None
     debug: bool = False
+    #: `run` exits with the code of the cause (125, 126, 127); the others with 1, as docker's.
+    exit_with_cause: bool = False
 
 
 current = Context()

@@ -1,0 +1,32 @@
+"""The command line's entry: `run` by the fast path, everything else by Typer."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command that sys.argv names; return the exit status."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["run"]:
+        from .cli import run
+        from .cli.flags import Unparsed
+        from .errors import HyrunError
+
+        try:
+            return run.main(arguments[1:], None)
+        except Unparsed:
+            pass  # Typer explains it
+        except HyrunError as error:
+            return run.report(error)
+        except OSError as error:
+            # The disk is full, a limit is reached: the system's own words, with the file they are about.
+            print(f"hyrun: {error}", file=sys.stderr)
+            return 125
+    from .cli.app import main as typer_main
+
+    return typer_main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""`hyrun load`: all images of an archive, or none of them."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from hyrun.errors import StorageError
+from hyrun.image_store import publish, publishing, refuse_reserved, sweep_now, tag
+from hyrun.layers import Layer, add
+from hyrun.staging import staging
+from hyrun.store import Store
+
+from . import docker, oci
+from .found import Found
+from .opening import open_source
+from .source import Source
+
+
+def load(store: Store, path: str, *, advance: Callable[[int], None] | None = None) -> list[str]:
+    """Load a `docker save` archive or an OCI layout; ``-`` is standard input. Return docker's lines.
+
+    ``advance`` is called after each layer with its bytes in the archive. Raises StorageError (damaged,
+    hostile, foreign), NotFound, InvalidArgument. After an error the store has the images and the names it
+    had before.
+    """
+    sweep_now(store)
+    with ExitStack() as stack:
+        # Staging is made under this lock only so that a sweep does not meet it half made.
+        with publishing(store):
+            directory = stack.enter_context(staging(store))
+        source = open_source(path, directory)
+        stack.callback(source.close)
+        found = images(source)
+        for image in found:
+            for reference in image.references:
+                refuse_reserved(reference)
+        try:
+            with publishing(store):
+                return _publish(store, found, advance)
+        except BaseException:
+            sweep_now(store)
+            raise
+
+
+def images(source: Source) -> list[Found]:
+    """Return what the archive holds: docker's manifest.json counts first, it has all the names."""
+    found = docker.read(source)
+    if found is None:
+        found = oci.read(source)
+    if found is None:
+        raise StorageError(
+            "archive has neither manifest.json nor index.json: hyrun load takes images (docker save, OCI "
+            "layout); hyrun import takes a root file system"
+        )
+    return found
+
+
+def _publish(store: Store, found: list[Found], advance: Callable[[int], None] | None) -> list[str]:
+    layers: list[list[Layer]] = []
+    for image in found:
+        layers.append([])
+        for layer in image.layers:
+            fd, offset, length = layer.member[1:]
+            added = add(store, fd, offset=offset, length=length, diff_id=layer.diff_id, digest=layer.digest)
+            layers[-1].append(added)
+            if advance is not None:
+                advance(length)
+    ids = [
+        publish(store, image.config, added, manifest=image.manifest) for image, added in zip(found, layers, strict=True)
+    ]
+    lines = []
+    for image, image_id in zip(found, ids, strict=True):
+        for reference in image.references:
+            tag(store, reference, image_id)
+            lines.append(f"Loaded image: {reference.familiar()}")
+        if not image.references:
+            lines.append(f"Loaded image ID: {image_id}")
+    return lines

@@ -1,0 +1,76 @@
+"""`hyrun import`: one layer and a new configuration from the tar of a root file system."""
+
+import json
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+
+from hyrun.changes import apply
+from hyrun.errors import InvalidArgument, NotSupported
+from hyrun.image_store import new_reference, publish, publishing, sweep_now, tag
+from hyrun.layers import add
+from hyrun.platforms import machine
+from hyrun.staging import staging
+from hyrun.store import Store
+
+from .opening import is_compressed_for_python, open_input, plain
+
+
+def import_rootfs(
+    store: Store,
+    source: str,
+    reference: str | None,
+    *,
+    changes: Sequence[str] = (),
+    message: str | None = None,
+) -> str:
+    """Make an image of the tar of a root file system, or of standard input (``-``); return its id.
+
+    Plain, gzip and zstd are read as streams, xz and bzip2 from files only.
+
+    ``changes`` are Dockerfile instructions as `docker import --change` takes them. Raises InvalidArgument,
+    NotFound, NotSupported (a URL) and StorageError.
+    """
+    if source.startswith(("http://", "https://")):
+        raise NotSupported(f"import {source}: no download here: curl -fL {source} | hyrun import -")
+    config = apply({}, changes)
+    name = None if reference is None else new_reference(reference)
+    sweep_now(store)
+    with ExitStack() as stack:
+        with publishing(store):
+            directory = stack.enter_context(staging(store))
+        fd = open_input(source)
+        stack.callback(lambda: os.close(fd))
+        if stat.S_ISREG(os.fstat(fd).st_mode) and is_compressed_for_python(fd):
+            fd = plain(fd, directory)
+            os.lseek(fd, 0, os.SEEK_SET)
+        try:
+            with publishing(store):
+                # As a stream, from where the descriptor stands: a pipe is as good as a file.
+                layer = add(store, fd)
+                created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+                document: dict[str, object] = {
+                    "architecture": machine(),
+                    "config": config,
+                    "created": created,
+                    "history": [{"created": created, "comment": message or f"Imported from {source}"}],
+                    "os": "linux",
+                    "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.diff_id}"]},
+                }
+                image_id = publish(store, encode(document), [layer])
+                if name is not None:
+                    tag(store, name, image_id)
+                return image_id
+        except BaseException:
+            sweep_now(store)
+            raise
+
+
+def encode(document: dict[str, object]) -> bytes:
+    """Return a new image configuration as bytes, whose digest is the image's id."""
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidArgument("a change or a message is not UTF-8: it cannot stand in an image") from None

@@ -1,0 +1,97 @@
+"""The Typer application, and the one place where an error becomes a line on stderr and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hyrun.errors import HyrunError, NotSupported
+
+from . import containers, flags, images, output, run_help, volumes
+from .context import current
+
+USAGE = 125
+
+app = typer.Typer(
+    name="hyrun",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="A container engine in a Python wheel: docker's command line, no daemon.",
+    epilog="Example: hyrun run --rm -v /home:/test host ls /test",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from hyrun._core import __version__
+
+        typer.echo(f"hyrun {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    root: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", envvar="HYRUN_ROOT", help="Where images, containers and volumes are kept."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    current.root = root
+    current.debug = debug
+
+
+app.command("run", context_settings=run_help.SETTINGS, rich_help_panel="Containers")(run_help.command())
+containers.register(app)
+images.register(app)
+app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit status."""
+    try:
+        _refuse_flags(arguments)
+        result = app(arguments, standalone_mode=False, prog_name="hyrun")
+        return result if isinstance(result, int) else 0
+    except BrokenPipeError:
+        return output.pipe_closed()
+    except typer.TyperException as error:
+        # Typer's own words, with usage and hint, for what it could not parse.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except HyrunError as error:
+        if current.debug:
+            raise
+        output.message(f"hyrun: {error}")
+        return error.exit_code if current.exit_with_cause else 1
+    except OSError as error:
+        if current.debug:
+            raise
+        output.message(f"hyrun: {error}")
+        return 125 if current.exit_with_cause else 1
+
+
+def _refuse_flags(arguments: list[str]) -> None:
+    """Say by name which of docker's flags is missing here; any other mistake is Typer's to explain."""
+    if "run" not in arguments:
+        return
+    name = flags.unsupported(arguments[arguments.index("run") + 1 :])
+    if name is not None:
+        current.exit_with_cause = True
+        raise NotSupported(f"docker's flag {name} of run is not supported by hyrun yet: leave it out")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

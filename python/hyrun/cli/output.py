@@ -1,0 +1,241 @@
+"""What commands print: data to stdout, everything else to stderr.
+
+A reader that goes away (``hyrun ps | head -1``) ends the command quietly, with the status of a death by
+SIGPIPE as for docker. Python ignores that signal, so every function here flushes what it wrote and lets
+BrokenPipeError through; the edge of the program catches it around the whole command and leaves with
+``sys.exit(pipe_closed())``. stderr is for people: when nobody reads it, its text is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from hyrun.template_values import to_json
+from hyrun.templates import Template, unescape
+from hyrun.units import ago, duration, short_id, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, TextIO
+
+__all__ = [
+    "ago",
+    "duration",
+    "emit",
+    "message",
+    "pipe_closed",
+    "print_json",
+    "progress",
+    "short_id",
+    "size",
+    "table",
+]
+
+#: Columns as docker's (Go's text/tabwriter with minwidth 10 and padding 3).
+_PADDING = 3
+_MINIMUM = 10
+
+
+def pipe_closed() -> int:
+    """Make the interpreter's flush at exit harmless after a BrokenPipeError; return the exit status, 141."""
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 1)
+    os.close(null)
+    return 141
+
+
+def print_json(value: Any, indent: int | None = 4) -> None:
+    """Print JSON to stdout: indented by 4 as docker's inspect, or on one line with ``indent=None``."""
+    _write(sys.stdout, to_json(value, indent=indent) + "\n")
+
+
+def message(text: str) -> None:
+    """Print a line to stderr; control characters, which may come from an image, are shown as escapes."""
+    try:
+        _write(sys.stderr, _visible(text, keep="\n\t") + "\n")
+    except OSError:
+        # Nobody is there to be told.
+        pass
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns to stdout under an upper-case header, which is bold on a terminal.
+
+    Cells are shown on one line whatever they hold: control characters become escapes.
+    """
+    titles = [header.upper() for header in headers]
+    lines = [titles, *([_visible(cell) for cell in row] for row in rows)]
+    widths = [0] * max(map(len, lines))
+    for line in lines:
+        for column, cell in enumerate(line):
+            widths[column] = max(widths[column], len(cell) + _PADDING, _MINIMUM)
+    texts = []
+    for line in lines:
+        padded = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=False)]
+        texts.append("".join((*padded, *line[-1:])))
+    if titles and _styled(sys.stdout):
+        from rich.style import Style
+
+        texts[0] = Style(bold=True).render(texts[0])
+    _write(sys.stdout, "\n".join(texts) + "\n")
+
+
+def emit(
+    fmt: str | None,
+    *,
+    headers: list[str],
+    columns: list[str],
+    items: list[dict[str, Any]],
+    quiet_key: str | None = None,
+) -> None:
+    r"""Print a list as ``--format`` and ``--quiet`` ask for.
+
+    ``columns`` are the keys of ``items`` that the default table shows, ``headers`` their titles. ``fmt`` is
+    None or ``table`` for that table, ``json`` for one object per line, ``table {{.A}}\t{{.B}}`` for other
+    columns, or a template of one line per item. ``quiet_key`` (for --quiet) prints only that value; another
+    format than the default wins over it, as in docker. InvalidArgument when the format cannot be read.
+    """
+    fmt = (fmt or "").strip(" ") or "table"
+    if fmt == "table":
+        if quiet_key is not None:
+            _lines([str(item[quiet_key]) for item in items])
+        else:
+            table(headers, [[str(item[column]) for column in columns] for item in items])
+    elif fmt == "json":
+        _lines([to_json(item) for item in items])
+    elif fmt.startswith("table") and fmt[5:6] in (" ", "{", "\\", "\t"):
+        source = unescape(fmt[5:].strip(" "))
+        titles = Template(source, header=True).render(_Titles(zip(columns, headers, strict=True)))
+        template = Template(source)
+        table(titles.split("\t"), [template.render(item).split("\t") for item in items])
+    else:
+        template = Template(unescape(fmt))
+        _lines([template.render(item) for item in items])
+
+
+class _Titles(dict[str, str]):
+    """The titles of columns; a field that the default table does not show is called by its name."""
+
+    def __missing__(self, key: str) -> str:
+        # A word begins at a capital, but ID and URL are one word each.
+        words = []
+        for index, char in enumerate(key):
+            inner = key[index - 1 : index].isupper() and not key[index + 1 : index + 2].islower()
+            words.append(" " + char if char.isupper() and index and not inner else char)
+        return "".join(words).upper()
+
+
+class Progress:
+    """Something under way: ``advance`` by bytes or items. This base class shows nothing."""
+
+    def advance(self, amount: int) -> None:
+        """Count what is done since the last call."""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class _Lines(Progress):
+    """A line at the beginning and one at the end, for logs."""
+
+    def __init__(self, description: str, *, unit: str) -> None:
+        self.description, self.unit, self.done = description, unit, 0
+
+    def advance(self, amount: int) -> None:
+        self.done += amount
+
+    def __enter__(self) -> Progress:
+        message(self.description)
+        return self
+
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        if kind is None:
+            done = size(self.done) if self.unit == "B" else f"{self.done} {self.unit}"
+            message(f"{self.description}: {done}" if self.done else f"{self.description}: done")
+
+
+class _Bar(Progress):
+    """A bar on a terminal, gone when it is full."""
+
+    def __init__(self, description: str, total: int | None, *, unit: str) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as RichProgress
+
+        done = DownloadColumn() if unit == "B" else MofNCompleteColumn()
+        # The description names what an image's author chose: it is no markup.
+        text = TextColumn("{task.description}", markup=False)
+        console = Console(stderr=True)
+        self.bar = RichProgress(text, BarColumn(), done, TimeRemainingColumn(), console=console, transient=True)
+        self.task = self.bar.add_task(_visible(description), total=total)
+
+    def advance(self, amount: int) -> None:
+        self.bar.advance(self.task, amount)
+
+    def __enter__(self) -> Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+def progress(description: str, total: int | None = None, *, quiet: bool = False, unit: str = "B") -> Progress:
+    """Return a context manager that shows how far something is, on stderr.
+
+    ``total`` is in ``unit`` (``"B"`` for bytes, or a plural such as ``"layers"``), None when unknown. A
+    terminal gets a bar, anything else two plain lines, ``quiet`` nothing.
+    """
+    if quiet or sys.stderr is None:
+        return Progress()
+    if os.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
+        return _Lines(description, unit=unit)
+    return _Bar(description, total, unit=unit)
+
+
+def _lines(lines: list[str]) -> None:
+    if lines:
+        _write(sys.stdout, "\n".join(lines) + "\n")
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    # Python has no stream object for a descriptor that was closed before it started.
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        # A locale without UTF-8, or a file name that is not text.
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def _styled(stream: TextIO | None) -> bool:
+    """Tell whether a stream takes escape sequences. Source: https://no-color.org, https://force-color.org."""
+    if stream is None or os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def _visible(text: str, keep: str = "") -> str:
+    """Show control characters as escapes: a label must not be able to drive the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape", "backslashreplace").decode()
+        for char in text
+    )

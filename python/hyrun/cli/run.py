@@ -1,0 +1,217 @@
+"""`hyrun run`: the flags' values become a container in the foreground. On the fast path: no Typer here."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from hyrun import _core, containers
+from hyrun.errors import HyrunError, InvalidArgument
+from hyrun.options import Options
+from hyrun.store import Store
+from hyrun.volumespec import parse_mount, parse_tmpfs, parse_volume
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Exit status of `--timeout`, as timeout(1)'s.
+TIMED_OUT = 124
+
+
+def run(store: Store, values: dict[str, Any], words: list[str]) -> int:
+    """Run a container and return the exit status for the shell: its own, or 128 + n for signal n."""
+    options = _options(values, words)
+    timeout = _timeout(values["timeout"])
+    if values["dry_run"]:
+        import json
+
+        from hyrun.spec import as_dict
+
+        print(json.dumps(as_dict(containers.plan(store, options).spec), indent=2))
+        return 0
+    # Before anything exists: from here on a signal waits until there is somebody to forward it to.
+    _core.block_signals()
+    streams = _Streams(interactive=options.interactive)
+    cidfile = _claim_cidfile(values["cidfile"])
+    try:
+        container = containers.create(store, options, stdio=streams.child)
+        if cidfile is not None:
+            os.write(cidfile, container.id.encode())
+        process = container.start()
+    except BaseException:
+        if cidfile is not None:
+            os.unlink(values["cidfile"])
+        raise
+    finally:
+        if cidfile is not None:
+            os.close(cidfile)
+    status = None
+    try:
+        streams.close_child()
+        status = _core.attend(process, timeout=timeout, input=streams.input, outputs=streams.outputs)
+        if status is None:
+            process.kill(9)
+            process.wait()
+            status = -9
+            return TIMED_OUT
+        return status if status >= 0 else 128 - status
+    finally:
+        container.finish(status)
+
+
+def _options(values: dict[str, Any], words: list[str]) -> Options:
+    if values["rootfs"] is None and not words:
+        raise InvalidArgument("no image: hyrun run [OPTIONS] IMAGE [COMMAND] [ARG...]")
+    image = "" if values["rootfs"] is not None else words[0]
+    directory = os.getcwd()
+    return Options(
+        image=image,
+        args=words if values["rootfs"] is not None else words[1:],
+        rootfs=values["rootfs"],
+        volumes=[parse_volume(text, cwd=directory) for text in values["volume"]],
+        mounts=[parse_mount(text, cwd=directory) for text in values["mount"]],
+        tmpfs=[parse_tmpfs(text) for text in values["tmpfs"]],
+        env=_environment(values["env_file"], values["env"]),
+        cwd=values["workdir"],
+        user=values["user"],
+        hostname=values["hostname"],
+        name=values["name"],
+        entrypoint=values["entrypoint"],
+        read_only=values["read_only"],
+        labels=dict(_label(text) for text in values["label"]),
+        network=values["network"] or "none",
+        remove=values["rm"],
+        interactive=values["interactive"],
+    )
+
+
+def _environment(files: list[str], given: list[str]) -> list[str]:
+    """Return the variables of the files, then those of -e; a name alone takes the caller's value (docker)."""
+    entries = []
+    for path in files:
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                lines = file.read().removeprefix("\ufeff").splitlines()
+        except OSError as error:
+            raise InvalidArgument(f"--env-file {path}: {error.strerror}") from None
+        for number, line in enumerate(lines, 1):
+            line = line.lstrip()
+            name = line.partition("=")[0]
+            if not line or line.startswith("#"):
+                continue
+            if not name or name != name.strip() or " " in name:
+                raise InvalidArgument(f"--env-file {path}, line {number}: write NAME=value")
+            entries.append(line)
+    passed = []
+    for entry in [*entries, *given]:
+        name, equals, _ = entry.partition("=")
+        if equals or not name:
+            passed.append(entry)
+        elif name in os.environ:
+            passed.append(f"{name}={os.environ[name]}")
+        else:
+            passed.append(name)
+    return passed
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    if not name:
+        raise InvalidArgument(f"--label {text!r}: write KEY=VALUE")
+    return name, value
+
+
+def _timeout(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+        if 0 < seconds < 1e9:
+            return seconds
+    except ValueError:
+        pass
+    raise InvalidArgument(f"--timeout {text}: write a positive number of seconds")
+
+
+def _claim_cidfile(path: str | None) -> int | None:
+    if path is None:
+        return None
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise InvalidArgument(
+            f"--cidfile {path} exists: make sure that its container is not wanted any more, then remove the file"
+        ) from None
+    except OSError as error:
+        raise InvalidArgument(f"--cidfile {path}: {error.strerror}") from None
+
+
+class _Streams:
+    """What the container gets as 0, 1 and 2.
+
+    Files and pipes go in as they are: no byte is copied. A terminal does not: without -t docker gives a pipe, and a
+    container that holds the terminal of the host could change its modes or read what is typed there.
+    """
+
+    __slots__ = ("_close", "child", "input", "outputs")
+
+    def __init__(self, *, interactive: bool) -> None:
+        self._close: list[int] = []
+        self.input: tuple[int, int] | None = None
+        self.outputs: list[tuple[int, int]] = []
+        stdin = self._stdin(interactive=interactive)
+        self.child = (stdin, self._output(1), self._output(2))
+
+    def _stdin(self, *, interactive: bool) -> int:
+        if interactive and _is_open(0):
+            if not os.isatty(0):
+                return 0
+            reader, writer = os.pipe()
+            self.input = (os.dup(0), writer)
+            self._close.append(reader)
+            return reader
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self._close.append(null)
+        return null
+
+    def _output(self, number: int) -> int:
+        if not _is_open(number):
+            null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+            self._close.append(null)
+            return null
+        if not os.isatty(number):
+            return number
+        reader, writer = os.pipe()
+        self.outputs.append((reader, os.dup(number)))
+        self._close.append(writer)
+        return writer
+
+    def close_child(self) -> None:
+        """Close the container's ends, or their end would never be seen."""
+        for descriptor in self._close:
+            os.close(descriptor)
+        self._close = []
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def main(arguments: list[str], root: str | None) -> int:
+    """Parse and run. Raises `flags.Unparsed` for what Typer should explain."""
+    from . import flags
+
+    values, words = flags.parse(arguments)
+    return run(Store(root).prepare(), values, words)
+
+
+def report(error: HyrunError) -> int:
+    """Print one line for an error of `run`; return its exit status."""
+    sys.stdout.flush()
+    print(f"hyrun: {error}", file=sys.stderr)
+    return error.exit_code

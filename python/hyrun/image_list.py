@@ -1,0 +1,126 @@
+"""What `images` lists: one row for each name of an image, with the fields that docker's --format knows."""
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from .errors import InvalidArgument
+from .filters import boolean, match_labels
+from .image_config import Record
+from .image_inspect import split_name
+from .image_store import records, tags, users
+from .images import read_record, resolve
+from .references import Reference
+from .store import Store
+
+#: What `images --filter` knows, as docker.
+FILTERS = frozenset(("before", "dangling", "label", "reference", "since", "until"))
+_NONE = "<none>"
+
+
+def rows(store: Store, filters: Mapping[str, Sequence[str]], pattern: str | None = None) -> list[dict[str, Any]]:
+    """Return the rows of all images that pass, the newest first.
+
+    ``filters`` are those of ``FILTERS``, each with its values (``filters.parse``); ``pattern`` is the
+    ``REPOSITORY[:TAG]`` of `docker images`. A row holds ``Id``, ``Repository``, ``Tag``, ``Digest``,
+    ``Created`` (as in the configuration), ``Size`` (bytes) and ``Containers`` (a number). Raises
+    InvalidArgument for a filter or a value that is not known.
+    """
+    named = tags(store)
+    used = users(store)
+    tests = _tests(store, filters)
+    patterns = filters.get("reference", ())
+    found = []
+    for record in records(store):
+        references = named.get(record["id"], [])
+        if not all(test(record, references) for test in tests):
+            continue
+        shown = [
+            item
+            for item in references
+            if (not patterns or any(matches(item, text) for text in patterns))
+            and (pattern is None or matches(item, pattern))
+        ]
+        if not shown and (patterns or pattern is not None):
+            continue
+        for repository, tag in [split_name(item) for item in shown] or [(_NONE, _NONE)]:
+            found.append(
+                {
+                    "Id": record["id"],
+                    "Repository": repository,
+                    "Tag": tag,
+                    "Digest": record["digest"] or _NONE,
+                    "Created": record["created"],
+                    "Size": record["size"],
+                    "Containers": len(used.get(record["id"], ())),
+                }
+            )
+    return found
+
+
+def matches(reference: Reference, pattern: str) -> bool:
+    """Tell whether a reference matches a pattern: ``busy*``, ``*:latest``, ``a/b`` (Go's path.Match)."""
+    name, tag = split_name(reference)
+    head, colon, last = pattern.rpartition(":")
+    if colon and "/" not in last:
+        return _match(name, head) and fnmatch.fnmatchcase(tag, last)
+    return _match(name, pattern)
+
+
+def created(record: Record) -> datetime:
+    """Return when an image was made; the year 1 when it does not say, as docker."""
+    text = record["created"]
+    # Python 3.10 reads neither Z nor nanoseconds.
+    zone = text[19:].lstrip(".0123456789")
+    try:
+        moment = datetime.fromisoformat(text[:19] + ("+00:00" if zone in ("", "Z", "z") else zone))
+    except ValueError:
+        return datetime.min.replace(tzinfo=timezone.utc)
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+_Test = Callable[[Record, list[Reference]], bool]
+
+
+def _tests(store: Store, filters: Mapping[str, Sequence[str]]) -> list[_Test]:
+    """Return the conditions on an image; ``reference`` chooses names as well, so `rows` looks at it."""
+    tests: list[_Test] = []
+    if "dangling" in filters:
+        dangling = boolean(filters, "dangling", default=False)
+        tests.append(lambda record, references: (not references) == dangling)
+    if labels := filters.get("label"):
+        tests.append(lambda record, references: match_labels(record["config"].get("Labels"), labels))
+    for name, earlier in (("before", True), ("until", True), ("since", False)):
+        for value in filters.get(name, ()):
+            limit = _moment(value) if name == "until" else created(read_record(store, resolve(store, value)))
+            tests.append(_compare(limit, earlier=earlier))
+    return tests
+
+
+def _compare(limit: datetime, *, earlier: bool) -> _Test:
+    if earlier:
+        return lambda record, references: created(record) < limit
+    return lambda record, references: created(record) > limit
+
+
+def _moment(value: str) -> datetime:
+    """Return the moment of an ``until`` filter: a date, or a duration before now such as ``24h``."""
+    from datetime import timedelta
+
+    units = {"s": 1, "m": 60, "h": 3600}
+    if value[:-1].isdecimal() and value[-1:] in units:
+        return datetime.now(timezone.utc) - timedelta(seconds=int(value[:-1]) * units[value[-1]])
+    if value.isdecimal():
+        return datetime.fromtimestamp(int(value), timezone.utc)
+    try:
+        moment = datetime.fromisoformat(value.removesuffix("Z"))
+    except ValueError:
+        raise InvalidArgument(f"filter until={value}: want 24h, 2024-01-31 or 2024-01-31T12:00:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def _match(name: str, pattern: str) -> bool:
+    # As in Go, `*` does not match a slash.
+    left, right = name.split("/"), pattern.split("/")
+    return len(left) == len(right) and all(map(fnmatch.fnmatchcase, left, right))

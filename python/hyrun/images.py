@@ -1,0 +1,154 @@
+"""Which image a name means. The hot path of `run`: it imports next to nothing and scans nothing."""
+
+from __future__ import annotations
+
+import os
+
+from .errors import InvalidArgument, NotFound, StorageError
+from .references import is_id_prefix, parse
+from .store import Store
+
+TYPE_CHECKING = False  # typing costs 5 ms to import; type checkers know this name
+if TYPE_CHECKING:
+    from .image_config import Config, Record
+
+#: The word that means this machine's own root file system as an image.
+HOST = "host"
+#: What docker gives a container whose image sets none (moby, oci/defaults.go).
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Image:
+    """What `run` needs of an image.
+
+    ``id`` is ``sha256:<hex>`` (or ``host``); ``layers`` are diff ids in hexadecimal, topmost first;
+    ``config`` is the ``config`` object of the OCI image configuration, type-checked when the image was
+    published.
+    """
+
+    __slots__ = ("config", "id", "layers")
+
+    def __init__(self, image_id: str, layers: list[str], config: Config) -> None:
+        self.id = image_id
+        self.layers = layers
+        self.config = config
+
+    def lowerdirs(self, store: Store) -> list[str]:
+        """Return the absolute paths of the layers, topmost first, as overlayfs wants them."""
+        if self.id == HOST:
+            return ["/"]
+        return [f"{store.root}/layers/{layer}/diff" for layer in self.layers]
+
+    def present(self, store: Store) -> bool:
+        """Tell whether the image is still there.
+
+        Who refers to an image (a container's config.json) asks this *after* writing the reference: removal
+        first takes the record away and then looks for references, so one of the two always sees the other.
+        """
+        return self.id == HOST or os.path.exists(record_path(store, self.id[7:]))
+
+
+def lookup(store: Store, text: str) -> Image:
+    """Return the image that ``text`` means.
+
+    It is ``host``, a full id, a reference, or the unique beginning of an id, tried in this order. The order
+    is docker's. Raises NotFound, InvalidArgument (no reference at all, or the beginning of several ids) and
+    StorageError (a damaged record).
+    """
+    if text == HOST:
+        return Image(HOST, [], {"Env": [DEFAULT_PATH]})
+    record = read_record(store, resolve(store, text))
+    return Image(record["id"], record["layers"], record["config"])
+
+
+def resolve(store: Store, text: str) -> str:
+    """Return the id in hexadecimal that ``text`` means; errors as in ``lookup``. ``host`` has none."""
+    prefix = text.removeprefix("sha256:")
+    hexadecimal = is_id_prefix(text)
+    if len(prefix) == 64 and hexadecimal:
+        if os.path.exists(record_path(store, prefix)):
+            return prefix
+        raise NotFound(f"no image {text} here: hyrun images lists what there is")
+    try:
+        reference = parse(text)
+    except InvalidArgument:
+        if not hexadecimal:
+            raise
+        reference = None
+    if reference is not None:
+        if reference.digest is not None:
+            found = _with_digest(store, reference.digest)
+        else:
+            found = read_tag(store, reference.full())
+        if found is not None:
+            return found
+    if hexadecimal:
+        matches = _with_prefix(store, prefix)
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            listed = ", ".join(f"sha256:{name[:24]}" for name in matches)
+            raise InvalidArgument(f"image {text} is ambiguous: {listed}: write more digits")
+    name = text if reference is None else reference.familiar()
+    raise NotFound(f"no image {name} here: hyrun load or hyrun import one first")
+
+
+def record_path(store: Store, name: str) -> str:
+    """Return the path of the record of the image with the id ``name`` (hexadecimal)."""
+    return f"{store.root}/images/{name}.json"
+
+
+def tag_path(store: Store, full: str) -> str:
+    """Return the path of the file that says which image the full reference means."""
+    return f"{store.root}/tags/{full.replace('%', '%25').replace('/', '%2F')}"
+
+
+def read_tag(store: Store, full: str) -> str | None:
+    """Return the id in hexadecimal that a full reference means, or None."""
+    try:
+        with open(tag_path(store, full), "rb") as file:
+            content = file.read(80).decode("ascii").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"tag {full}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        content = ""
+    name = content.removeprefix("sha256:")
+    if len(name) != 64 or not is_id_prefix(name):
+        raise StorageError(f"tag {full} is damaged: load the image again, or hyrun rmi {full}")
+    return name
+
+
+def read_record(store: Store, name: str) -> Record:
+    """Return the record of the image ``name`` (hexadecimal id), as it was checked when it was written."""
+    import json
+
+    try:
+        with open(record_path(store, name), "rb") as file:
+            record: Record = json.load(file)
+        if not isinstance(record, dict) or record.get("id") != f"sha256:{name}":
+            raise ValueError(name)
+    except FileNotFoundError:
+        raise NotFound(f"no image sha256:{name} here: it was removed; hyrun load it again") from None
+    except ValueError:
+        raise StorageError(
+            f"record of image sha256:{name} is damaged: load the image again, or hyrun rmi sha256:{name}"
+        ) from None
+    return record
+
+
+def _with_digest(store: Store, digest: str) -> str | None:
+    """Return the id of the image whose manifest has that digest: it says more than the name before it."""
+    for name in _with_prefix(store, ""):
+        if read_record(store, name)["digest"] == digest:
+            return name
+    return None
+
+
+def _with_prefix(store: Store, prefix: str) -> list[str]:
+    try:
+        names = os.listdir(f"{store.root}/images")
+    except FileNotFoundError:
+        return []
+    return sorted(name[:-5] for name in names if name.startswith(prefix) and len(name) == 69)

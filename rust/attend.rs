@@ -1,0 +1,222 @@
+//! What the command line does while a foreground container runs: forward signals, carry bytes between a terminal and
+//! the container's pipes, and wait. One thread, one poll(2).
+//!
+//! Signals are blocked before the container is spawned and read from a signalfd(2) afterwards, so none is lost in
+//! between and no handler ever runs.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc::{self, c_int};
+
+use crate::sys::{self, Result};
+
+/// After this many SIGINT and SIGTERM nobody listens inside; the next thing the person at the terminal gets is an end.
+const PATIENCE: u32 = 3;
+/// Small enough that a write to a pipe or a terminal that poll(2) says is writable does not block (pipe(7)).
+const PIECE: usize = 4096;
+
+/// Left alone: what cannot be caught, what is about a fault or the child of this process itself, and job control
+/// (Ctrl-Z stops the caller, as any other program).
+const NOT_FORWARDED: [c_int; 14] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGCHLD,
+    libc::SIGPIPE,
+    libc::SIGURG,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+fn forwarded() -> libc::sigset_t {
+    // SAFETY: an all-zero set is valid memory, and sigfillset makes it a set.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        for signal in NOT_FORWARDED {
+            libc::sigdelset(&raw mut set, signal);
+        }
+        set
+    }
+}
+
+/// Block the signals that `attend` forwards, in the calling thread. They wait until then.
+pub fn block_signals() -> Result<()> {
+    let set = forwarded();
+    // SAFETY: a valid set; the old mask is not wanted.
+    match unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw(errno)),
+    }
+}
+
+/// Bytes on their way from one descriptor to another.
+pub struct Relay {
+    source: Option<OwnedFd>,
+    target: Option<OwnedFd>,
+    buffer: [u8; PIECE],
+    start: usize,
+    end: usize,
+}
+
+impl Relay {
+    /// From `source` to `target`, both closed when the source ends.
+    pub fn new(source: OwnedFd, target: OwnedFd) -> Self {
+        Self { source: Some(source), target: Some(target), buffer: [0; PIECE], start: 0, end: 0 }
+    }
+
+    fn pending(&self) -> bool {
+        self.start < self.end
+    }
+
+    /// What to wait for: room while there is something to write, something to read otherwise.
+    fn poll(&self) -> libc::pollfd {
+        let (fd, events) = if self.pending() { (&self.target, libc::POLLOUT) } else { (&self.source, libc::POLLIN) };
+        libc::pollfd { fd: fd.as_ref().map_or(-1, AsRawFd::as_raw_fd), events, revents: 0 }
+    }
+
+    /// One read or one write.
+    fn advance(&mut self) {
+        let (Some(source), Some(target)) = (&self.source, &self.target) else {
+            return;
+        };
+        if self.pending() {
+            let rest = self.buffer.get(self.start..self.end).unwrap_or(&[]);
+            // SAFETY: the slice is valid memory.
+            let n = unsafe { libc::write(target.as_raw_fd(), rest.as_ptr().cast(), rest.len()) };
+            match usize::try_from(n) {
+                Ok(n) => self.start += n,
+                Err(_) if matches!(Errno::last(), Errno::EINTR | Errno::EAGAIN) => {}
+                // The reader has gone. What is left is read on and thrown away, or the writer would block for ever.
+                Err(_) => self.start = self.end,
+            }
+            return;
+        }
+        // SAFETY: the buffer is valid memory.
+        let n = unsafe { libc::read(source.as_raw_fd(), self.buffer.as_mut_ptr().cast(), PIECE) };
+        match usize::try_from(n) {
+            Ok(0) => self.close(),
+            Ok(n) => (self.start, self.end) = (0, n),
+            Err(_) if matches!(Errno::last(), Errno::EINTR | Errno::EAGAIN) => {}
+            Err(_) => self.close(),
+        }
+    }
+
+    fn close(&mut self) {
+        self.source = None;
+        self.target = None;
+    }
+
+    fn is_open(&self) -> bool {
+        self.source.is_some()
+    }
+}
+
+/// How it went.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process has ended and can be reaped.
+    Ended,
+    /// The time was over first.
+    TimedOut,
+}
+
+/// Forward signals and carry bytes until the process behind `pidfd` has ended and its output is through, or until
+/// `deadline`. `block_signals` must have been called in this thread.
+pub fn attend(
+    pidfd: BorrowedFd<'_>,
+    deadline: Option<Instant>,
+    mut input: Option<Relay>,
+    mut outputs: Vec<Relay>,
+) -> Result<End> {
+    let signals = signal_descriptor()?;
+    let mut interrupts = 0;
+    let mut running = true;
+    loop {
+        if !running && !outputs.iter().any(Relay::is_open) {
+            return Ok(End::Ended);
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if running && left.is_some_and(|left| left.is_zero()) {
+            return Ok(End::TimedOut);
+        }
+        let watch = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut polls = vec![watch(signals.as_raw_fd()), watch(if running { pidfd.as_raw_fd() } else { -1 })];
+        polls.push(input.as_ref().filter(|_| running).map_or_else(|| watch(-1), Relay::poll));
+        polls.extend(outputs.iter().map(Relay::poll));
+        wait(&mut polls, left.filter(|_| running))?;
+        let mut ready = polls.iter().map(|poll| poll.revents != 0);
+        if ready.next() == Some(true) {
+            for signal in take_signals(signals.as_fd()) {
+                if matches!(signal, libc::SIGINT | libc::SIGTERM) {
+                    interrupts += 1;
+                }
+                let signal = if interrupts >= PATIENCE { libc::SIGKILL } else { signal };
+                // It may have ended just now.
+                let _ = sys::send_signal(pidfd, signal);
+            }
+        }
+        if ready.next() == Some(true) {
+            running = false;
+        }
+        if ready.next() == Some(true)
+            && let Some(relay) = &mut input
+        {
+            relay.advance();
+        }
+        for (relay, ready) in outputs.iter_mut().zip(ready) {
+            if ready {
+                relay.advance();
+            }
+        }
+    }
+}
+
+fn signal_descriptor() -> Result<OwnedFd> {
+    let set = forwarded();
+    // SAFETY: a valid set; a new descriptor is asked for.
+    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn take_signals(signals: BorrowedFd<'_>) -> Vec<c_int> {
+    let mut taken = Vec::new();
+    loop {
+        // SAFETY: an all-zero siginfo is valid, and the kernel fills it.
+        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: info is valid memory of that size.
+        let n = unsafe { libc::read(signals.as_raw_fd(), (&raw mut info).cast(), size) };
+        if n != size as isize {
+            return taken;
+        }
+        taken.push(info.ssi_signo as c_int);
+    }
+}
+
+fn wait(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<()> {
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_nsec: timeout.subsec_nanos() as libc::c_long,
+    });
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: an array of pollfd with its length, and a timespec or null.
+    let n = unsafe { libc::ppoll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timeout, std::ptr::null()) };
+    match n {
+        0.. => Ok(()),
+        _ if Errno::last() == Errno::EINTR => Ok(()),
+        _ => Err(Errno::last()),
+    }
+}

@@ -1,0 +1,49 @@
+//! Layers: an OCI layer tar becomes a directory that overlayfs takes as a lowerdir.
+//!
+//! Stages, each reading from the one before: [`input`] (bytes and digest), [`source`] (decompression, diff id,
+//! limits), [`reader`] (tar headers to entries), [`unpack`] (entries to files below one descriptor).
+//! Source: OCI image-spec, layer.md; kernel, filesystems/overlayfs.rst.
+mod content;
+mod entry;
+mod error;
+mod gzip;
+mod input;
+mod memory;
+mod node;
+mod number;
+mod parents;
+mod path;
+mod pax;
+pub mod python;
+mod reader;
+mod source;
+mod sparse;
+mod unpack;
+mod whiteout;
+mod zstd;
+
+/// The limits of one layer. A layer that passes one is refused, never cut.
+mod limits {
+    /// Entries: the largest images have a few hundred thousand files in all; each one costs an inode.
+    pub(super) const ENTRIES: u64 = 2_000_000;
+    /// Bytes of the plain tar, and of all files' lengths with their holes.
+    pub(super) const SIZE: u64 = 1 << 40;
+    /// More plain bytes per compressed byte than this, from so many plain bytes on, is a bomb. Deflate cannot
+    /// pass 1032, so the second row is the one for gzip; real layers stay below 100.
+    pub(super) const RATIOS: [(u64, u64); 2] = [(64 << 20, 2000), (1 << 30, 500)];
+    /// The payload of one PAX header or GNU long name, which is read into memory.
+    pub(super) const EXTENSION: u64 = 1 << 20;
+    /// One component of a path (NAME_MAX).
+    pub(super) const NAME: usize = 255;
+    /// A path or a link target (PATH_MAX without its NUL).
+    pub(super) const PATH: usize = 4095;
+    /// Components of a path, and symlinks met while one is resolved (the kernel's own 40).
+    pub(super) const DEPTH: usize = 255;
+    pub(super) const SYMLINKS: usize = 40;
+    /// Names of directories that are remembered until their times are set.
+    pub(super) const REMEMBERED: usize = 64 << 20;
+    /// Window of a zstd frame: zstd's own default limit (zstd(1), --long).
+    pub(super) const WINDOW: u64 = 128 << 20;
+    /// Extents of one sparse file.
+    pub(super) const EXTENTS: usize = 65_536;
+}

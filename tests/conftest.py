@@ -1,0 +1,38 @@
+"""Fixtures for every test."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hyrun.store import Store
+
+MUST_WORK = os.environ.get("HYRUN_MUST_WORK") == "1"
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """With HYRUN_MUST_WORK=1 a skip is a failure: it would hide that nothing was tested."""
+    if MUST_WORK and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and HYRUN_MUST_WORK=1: {report.longrepr}"
+
+
+@pytest.fixture(autouse=True)
+def _no_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test meets the store of the person who runs it: children inherit these as well."""
+    run = tmp_path / "hyrun-run"
+    run.mkdir(mode=0o700)
+    monkeypatch.setenv("HYRUN_ROOT", str(tmp_path / "hyrun-root"))
+    monkeypatch.setenv("HYRUN_RUN", str(run))
+    # No test pulls the plug; waiting for the disk would be most of their time.
+    monkeypatch.setenv("HYRUN_SYNC", "off")
+
+
+@pytest.fixture
+def store(_no_default_store: None) -> Iterator[Store]:
+    """A fresh store, and nothing of it left in staging at the end."""
+    store = Store().prepare()
+    yield store
+    left = list(Path(store.path("tmp")).iterdir())
+    assert not left, f"left in staging: {left}"

@@ -1,0 +1,452 @@
+"""Images: what a name means, who keeps one alive, and what scripts written for docker read."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from hyrun import image_store
+from hyrun.archives.loading import load
+from hyrun.changes import apply
+from hyrun.cli.images import register
+from hyrun.errors import Conflict, InUse, InvalidArgument, NotFound, StorageError
+from hyrun.image_config import Config
+from hyrun.image_inspect import view
+from hyrun.image_store import remove, tag_image
+from hyrun.images import lookup
+from hyrun.platforms import machine, rank, runnable
+from hyrun.store import Store
+from support.images import docker_archive, oci_layout, sha256, tar_bytes
+
+BASE = tar_bytes([("base", b"")])
+TOP = tar_bytes([("top", b"")])
+OTHER = tar_bytes([("other", b"")])
+
+
+@pytest.fixture
+def loaded(store: Store, tmp_path: Path) -> dict[str, str]:
+    """Two images that share a layer: ids by name."""
+    ids = {
+        "one:1": docker_archive(tmp_path / "1.tar", [BASE, TOP], {"Labels": {"a": "b"}}, ["one:1"]),
+        "two:latest": docker_archive(tmp_path / "2.tar", [BASE, OTHER], {"Cmd": ["ls"]}, ["two"]),
+    }
+    load(store, str(tmp_path / "1.tar"))
+    load(store, str(tmp_path / "2.tar"))
+    return ids
+
+
+def layers(store: Store) -> set[str]:
+    return {f"sha256:{name}" for name in os.listdir(store.path("layers"))}
+
+
+def container(store: Store, image: str, name: str = "web") -> None:
+    directory = Path(store.path("containers", "c" * 64))
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps({"Image": image, "Name": name}))
+
+
+def test_an_image_is_found_by_reference_id_and_beginning_of_an_id(store: Store, loaded: dict[str, str]) -> None:
+    image_id = loaded["two:latest"]
+    for text in (
+        "two",
+        "two:latest",
+        "docker.io/library/two",
+        image_id,
+        image_id[7:],
+        image_id[7:19],
+        image_id[:20],
+    ):
+        assert lookup(store, text).id == image_id
+
+
+def test_layers_are_absolute_and_topmost_first(store: Store, loaded: dict[str, str]) -> None:
+    lower = lookup(store, "one:1").lowerdirs(store)
+    assert lower == [store.path("layers", sha256(layer)[7:], "diff") for layer in (TOP, BASE)]
+
+
+def test_host_is_the_root_of_this_machine(store: Store) -> None:
+    image = lookup(store, "host")
+    assert image.lowerdirs(store) == ["/"]
+    assert image.config["Env"][0].startswith("PATH=")
+    assert image.present(store)
+    assert view(store, "host")["Id"] == "host"
+
+
+def test_a_tag_wins_over_the_beginning_of_an_id(store: Store, loaded: dict[str, str]) -> None:
+    beginning = loaded["one:1"][7:13]
+    tag_image(store, "two", beginning)
+    assert lookup(store, beginning).id == loaded["two:latest"]
+
+
+def test_an_ambiguous_beginning_lists_what_it_could_be(store: Store, loaded: dict[str, str]) -> None:
+    for digit in "01":
+        Path(store.path("images", f"abc{digit * 61}.json")).write_text("{}")
+    with pytest.raises(InvalidArgument, match=r"ambiguous: sha256:abc0+, sha256:abc1+:"):
+        lookup(store, "abc")
+
+
+@pytest.mark.parametrize("text", ["busybox", "library/busybox:latest", "docker.io/library/busybox"])
+def test_an_image_that_is_not_there(store: Store, text: str) -> None:
+    with pytest.raises(NotFound, match="no image busybox:latest here: hyrun load or hyrun import one first"):
+        lookup(store, text)
+
+
+def test_a_store_that_was_never_used_has_no_images(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "new"))
+    with pytest.raises(NotFound):
+        lookup(store, "abc")
+    assert not os.path.exists(store.root)
+
+
+@pytest.mark.parametrize("content", ["", "sha256:../../x", "sha256:" + "A" * 64, "é"])
+def test_a_damaged_tag_is_an_error_of_its_own(store: Store, loaded: dict[str, str], content: str) -> None:
+    Path(store.path("tags", "docker.io%2Flibrary%2Ftwo:latest")).write_text(content)
+    with pytest.raises(StorageError, match="damaged"):
+        lookup(store, "two")
+    assert remove(store, "two") == ["Untagged: two:latest"]
+    assert remove(store, loaded["two:latest"])[0] == f"Deleted: {loaded['two:latest']}"
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]"])
+@pytest.mark.parametrize("cure", ["load", "rmi"])
+def test_a_damaged_record_keeps_all_layers_until_it_is_cured(
+    store: Store, loaded: dict[str, str], tmp_path: Path, content: str, cure: str
+) -> None:
+    Path(store.path("images", f"{loaded['two:latest'][7:]}.json")).write_text(content)
+    with pytest.raises(StorageError, match="damaged"):
+        lookup(store, "two")
+    remove(store, "one:1")
+    assert sha256(OTHER) in layers(store)
+    if cure == "load":
+        load(store, str(tmp_path / "2.tar"))
+        assert lookup(store, "two").id == loaded["two:latest"]
+    remove(store, "two")
+    assert layers(store) == set()
+
+
+def test_what_a_killed_removal_left_can_be_removed(store: Store, loaded: dict[str, str]) -> None:
+    os.unlink(store.path("images", f"{loaded['two:latest'][7:]}.json"))
+    with pytest.raises(NotFound):
+        lookup(store, "two")
+    remove(store, "two")
+    assert loaded["two:latest"] not in image_store.tags(store)
+    assert layers(store) == {sha256(BASE), sha256(TOP)}
+
+
+def test_finding_an_image_imports_next_to_nothing(store: Store, loaded: dict[str, str]) -> None:
+    import hyrun
+
+    # json needs re: what lookup imports besides it is what counts.
+    program = (
+        "import json, os, sys; before = set(sys.modules); import hyrun.images, hyrun.store\n"
+        "assert hyrun.images.lookup(hyrun.store.Store(), 'two').config['Cmd'] == ['ls']\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    path = os.path.dirname(os.path.dirname(hyrun.__file__))
+    environment = {**os.environ, "PYTHONPATH": path}
+    output = subprocess.run([sys.executable, "-S", "-c", program], env=environment, stdout=subprocess.PIPE, check=True)
+    new = output.stdout.decode().split()
+    assert [name for name in new if not name.startswith("hyrun")] == ["__future__"]
+    assert {name for name in new if name.startswith("hyrun.")} <= {
+        "hyrun.errors",
+        "hyrun.images",
+        "hyrun.references",
+        "hyrun.store",
+        "hyrun._core",
+    }
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["host", "host:latest", "docker.io/library/host", "0" * 64, "sha256:abc", "Bad", "a@" + sha256(b"")],
+)
+def test_names_that_no_image_may_have(store: Store, loaded: dict[str, str], target: str) -> None:
+    with pytest.raises(InvalidArgument):
+        tag_image(store, "two", target)
+
+
+def test_host_with_another_tag_is_an_ordinary_name(store: Store, loaded: dict[str, str]) -> None:
+    tag_image(store, "two", "host:1")
+    assert lookup(store, "host:1").id == loaded["two:latest"]
+
+
+def test_host_cannot_be_tagged_or_removed(store: Store) -> None:
+    with pytest.raises(InvalidArgument):
+        tag_image(store, "host", "mine")
+    with pytest.raises(InvalidArgument):
+        remove(store, "host")
+
+
+def test_a_name_too_long_for_a_file_is_refused_in_words(store: Store, loaded: dict[str, str]) -> None:
+    with pytest.raises(InvalidArgument, match="too long"):
+        tag_image(store, "two", "a/" * 80 + "b")
+
+
+def test_tagging_moves_a_name_from_one_image_to_another(store: Store, loaded: dict[str, str]) -> None:
+    tag_image(store, "one:1", "two")
+    assert lookup(store, "two").id == loaded["one:1"]
+    assert image_store.tags(store)[loaded["one:1"]][1].familiar() == "two:latest"
+
+
+def test_removing_one_of_two_names_only_untags(store: Store, loaded: dict[str, str]) -> None:
+    tag_image(store, "two", "three:3")
+    assert remove(store, "three:3") == ["Untagged: three:3"]
+    assert lookup(store, "two").id == loaded["two:latest"]
+
+
+def test_removing_the_last_name_deletes_image_and_layers_of_nobody_else(store: Store, loaded: dict[str, str]) -> None:
+    image_id = loaded["two:latest"]
+    assert remove(store, "two") == [
+        "Untagged: two:latest",
+        f"Deleted: {image_id}",
+        f"Deleted: {sha256(OTHER)}",
+    ]
+    assert layers(store) == {sha256(BASE), sha256(TOP)}
+    assert not Path(store.path("blobs/sha256", image_id[7:])).exists()
+    with pytest.raises(NotFound):
+        lookup(store, image_id)
+    remove(store, "one:1")
+    assert layers(store) == set()
+
+
+def test_removing_by_id_with_one_name_removes_it(store: Store, loaded: dict[str, str]) -> None:
+    lines = remove(store, loaded["two:latest"][7:19])
+    assert lines[:2] == ["Untagged: two:latest", f"Deleted: {loaded['two:latest']}"]
+
+
+def test_removing_by_id_with_several_names_needs_force(store: Store, loaded: dict[str, str]) -> None:
+    tag_image(store, "two", "three")
+    with pytest.raises(Conflict, match="three:latest, two:latest"):
+        remove(store, loaded["two:latest"])
+    assert lookup(store, "three").id == loaded["two:latest"]
+    remove(store, loaded["two:latest"], force=True)
+    assert image_store.tags(store).keys() == {loaded["one:1"]}
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("by", ["name", "id"])
+def test_an_image_in_use_is_not_removed(store: Store, loaded: dict[str, str], force: bool, by: str) -> None:
+    container(store, loaded["two:latest"])
+    with pytest.raises(InUse, match="container web"):
+        remove(store, "two" if by == "name" else loaded["two:latest"], force=force)
+    assert lookup(store, "two").id == loaded["two:latest"]
+    assert all(map(os.path.isdir, lookup(store, "two").lowerdirs(store)))
+
+
+def test_an_image_in_use_can_lose_all_names_but_the_last(store: Store, loaded: dict[str, str]) -> None:
+    container(store, loaded["two:latest"])
+    tag_image(store, "two", "three")
+    assert remove(store, "two") == ["Untagged: two:latest"]
+    with pytest.raises(InUse):
+        remove(store, "three")
+
+
+def test_a_container_that_says_nothing_stops_removal_but_not_the_list(store: Store, loaded: dict[str, str]) -> None:
+    directory = Path(store.path("containers", "c" * 64))
+    directory.mkdir()
+    (directory / "config.json").write_text("")
+    with pytest.raises(StorageError, match="hyrun rm c"):
+        remove(store, "two")
+    assert len(hyrun("images").stdout.splitlines()) == 3
+
+
+def test_a_container_that_is_being_made_does_not_stop_removal(store: Store, loaded: dict[str, str]) -> None:
+    os.mkdir(store.path("containers", "d" * 64))
+    remove(store, "two")
+
+
+def test_layers_that_nobody_lists_go_with_the_next_removal(store: Store, loaded: dict[str, str]) -> None:
+    os.makedirs(store.path("layers", "e" * 64, "diff"))
+    Path(store.path("images", ".half")).write_text("{")
+    assert f"Deleted: sha256:{'e' * 64}" in remove(store, "two")
+    assert not os.path.exists(store.path("images", ".half"))
+
+
+def test_present_sees_the_removal(store: Store, loaded: dict[str, str]) -> None:
+    image = lookup(store, "two")
+    assert image.present(store)
+    remove(store, "two")
+    assert not image.present(store)
+
+
+def test_inspect_has_the_names_and_shapes_of_docker(store: Store, tmp_path: Path) -> None:
+    image_id = oci_layout(tmp_path / "l", [BASE, TOP], {"Cmd": ["sh"], "User": "app"}, ["example.com:5000/a/b:1"])
+    load(store, str(tmp_path / "l"))
+    shown = view(store, "example.com:5000/a/b:1")
+    digest = json.loads((tmp_path / "l/index.json").read_text())["manifests"][0]["digest"]
+    assert shown["Id"] == image_id
+    assert shown["RepoTags"] == ["example.com:5000/a/b:1"]
+    assert shown["RepoDigests"] == [f"example.com:5000/a/b@{digest}"]
+    assert shown["Config"]["User"] == "app"
+    assert shown["Config"]["Entrypoint"] is None
+    assert shown["RootFS"] == {"Type": "layers", "Layers": [sha256(BASE), sha256(TOP)]}
+    assert shown["GraphDriver"]["Name"] == "overlay2"
+    assert shown["GraphDriver"]["Data"]["UpperDir"] == store.path("layers", sha256(TOP)[7:], "diff")
+    assert shown["Size"] == len(BASE) + len(TOP)
+
+
+# The command line.
+
+
+def hyrun(*arguments: str, data: bytes | None = None) -> Result:
+    app = typer.Typer()
+    register(app)
+    return CliRunner().invoke(app, arguments, input=data)
+
+
+def test_the_list_has_the_columns_of_docker(store: Store, loaded: dict[str, str]) -> None:
+    lines = hyrun("images").stdout.splitlines()
+    assert lines[0].split("  ")[0] == "REPOSITORY"
+    assert lines[0].replace("IMAGE ID", "ID").split() == ["REPOSITORY", "TAG", "ID", "CREATED", "SIZE"]
+    assert sorted(line.split()[:3] for line in lines[1:]) == [
+        ["one", "1", loaded["one:1"][7:19]],
+        ["two", "latest", loaded["two:latest"][7:19]],
+    ]
+    assert all("years ago" in line and "kB" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ([], ["one:1", "two:latest"]),
+        (["two"], ["two:latest"]),
+        (["two:2"], []),
+        (["-f", "label=a"], ["one:1"]),
+        (["-f", "label=a=c"], []),
+        (["-f", "reference=t*"], ["two:latest"]),
+        (["-f", "reference=t*", "-f", "reference=*:1"], ["one:1", "two:latest"]),
+        (["-f", "dangling=true"], []),
+        (["-f", "dangling=false"], ["one:1", "two:latest"]),
+        (["-f", "until=24h"], ["one:1", "two:latest"]),
+        (["-f", "until=2000-01-01"], []),
+        (["-f", "before=one:1"], []),
+    ],
+)
+def test_the_list_is_filtered(store: Store, loaded: dict[str, str], arguments: list[str], names: list[str]) -> None:
+    result = hyrun("images", "--format", "{{.Repository}}:{{.Tag}}", *arguments)
+    assert sorted(result.stdout.splitlines()) == names
+
+
+@pytest.mark.parametrize("filter_", ["nonsense=1", "label", "dangling=maybe", "until=tomorrow", "before=none"])
+def test_filters_that_mean_nothing_are_errors(store: Store, loaded: dict[str, str], filter_: str) -> None:
+    assert isinstance(hyrun("images", "-f", filter_).exception, (InvalidArgument, NotFound))
+
+
+def test_quiet_prints_ids(store: Store, loaded: dict[str, str]) -> None:
+    assert hyrun("images", "-q", "--no-trunc", "one").stdout == loaded["one:1"] + "\n"
+    assert hyrun("image", "ls", "-q", "one").stdout == loaded["one:1"][7:19] + "\n"
+
+
+def test_an_image_without_names_is_listed_as_none(store: Store, tmp_path: Path) -> None:
+    image_id = docker_archive(tmp_path / "a.tar", [BASE])
+    assert hyrun("load", "-i", str(tmp_path / "a.tar")).stdout == f"Loaded image ID: {image_id}\n"
+    assert hyrun("images", "--digests").stdout.splitlines()[1].split()[:4] == [
+        "<none>",
+        "<none>",
+        "<none>",
+        image_id[7:19],
+    ]
+    assert hyrun("images", "-q", "-f", "dangling=true").stdout == image_id[7:19] + "\n"
+
+
+def test_inspect_prints_what_it_found_and_fails_for_the_rest(store: Store, loaded: dict[str, str]) -> None:
+    result = hyrun("image", "inspect", "two", "three")
+    assert [item["Id"] for item in json.loads(result.stdout)] == [loaded["two:latest"]]
+    assert "no image three:latest here" in result.stderr
+    assert result.exit_code == 1
+    assert hyrun("image", "inspect", "-f", "{{json .Config.Cmd}}", "two").stdout == '["ls"]\n'
+
+
+def test_rmi_goes_on_after_a_name_that_is_not_there(store: Store, loaded: dict[str, str]) -> None:
+    result = hyrun("rmi", "three", "two")
+    assert result.exit_code == 1
+    assert "no image three:latest" in result.stderr
+    assert result.stdout.startswith("Untagged: two:latest\n")
+
+
+def test_import_and_tag(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "rootfs.tar").write_bytes(BASE)
+    image_id = hyrun(
+        "import", "-c", 'ENTRYPOINT ["sh"]', "-m", "why", str(tmp_path / "rootfs.tar"), "mine"
+    ).stdout.strip()
+    assert hyrun("tag", "mine", "yours:1").exit_code == 0
+    assert lookup(store, "yours:1").id == image_id
+    assert lookup(store, "mine").config == {"Entrypoint": ["sh"]}
+
+
+@pytest.mark.parametrize("command", ["load", "import", "images", "tag", "rmi", "image", "image inspect", "image ls"])
+def test_help_has_an_example(command: str) -> None:
+    assert "Example: " in hyrun(*command.split(), "--help").stdout
+
+
+# --change and platforms.
+
+
+@pytest.mark.parametrize(
+    ("changes", "config"),
+    [
+        (['CMD ["a", "b c"]'], {"Cmd": ["a", "b c"]}),
+        (["CMD a b"], {"Cmd": ["/bin/sh", "-c", "a b"]}),
+        (['entrypoint ["x"]'], {"Entrypoint": ["x"]}),
+        (["ENV A=1 B='two words'", "ENV A=3"], {"Env": ["A=3", "B=two words"]}),
+        (["ENV A the rest of it"], {"Env": ["A=the rest of it"]}),
+        (
+            ["ENV A=1", "ENV B=$A-${A}-${C:-d}", "ENV C='$A' D=\\$A"],
+            {"Env": ["A=1", "B=1-1-d", "C=$A", "D=$A"]},
+        ),
+        (
+            ["EXPOSE 80 53/udp 90-91"],
+            {"ExposedPorts": {"80/tcp": {}, "53/udp": {}, "90/tcp": {}, "91/tcp": {}}},
+        ),
+        (['LABEL a=b "c d"="e f"'], {"Labels": {"a": "b", "c d": "e f"}}),
+        (["STOPSIGNAL SIGINT"], {"StopSignal": "SIGINT"}),
+        (["USER app:staff"], {"User": "app:staff"}),
+        (["VOLUME /a /b", 'VOLUME ["/c d"]'], {"Volumes": {"/a": {}, "/b": {}, "/c d": {}}}),
+        (["WORKDIR /a", "WORKDIR b/../c"], {"WorkingDir": "/a/c"}),
+    ],
+)
+def test_changes(changes: list[str], config: Config) -> None:
+    assert apply({}, changes) == config
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "",
+        "CMD",
+        "RUN ls",
+        "ENV A",
+        "ENV =x",
+        "EXPOSE x",
+        "EXPOSE 0",
+        "EXPOSE 70000",
+        "EXPOSE 9-8",
+        "LABEL 'x",
+        "USER a b",
+        "CMD a\0b",
+        'VOLUME [""]',
+    ],
+)
+def test_changes_that_mean_nothing(change: str) -> None:
+    with pytest.raises(InvalidArgument, match="change"):
+        apply({}, [change])
+
+
+def test_changes_leave_the_configuration_they_start_from_alone() -> None:
+    start: Config = {"Env": ["A=1"], "Labels": {"a": "b"}, "Volumes": {"/a": {}}}
+    apply(start, ["ENV B=2", "LABEL c=d", "VOLUME /b"])
+    assert start == {"Env": ["A=1"], "Labels": {"a": "b"}, "Volumes": {"/a": {}}}
+
+
+def test_the_platform_of_this_machine_is_the_best_one() -> None:
+    assert rank("linux", machine(), "") == 0
+    assert rank("", "", "") == 0
+    assert rank("windows", machine(), "") is None
+    assert rank("linux", "nonsense", "") is None
+    for other in runnable()[1:]:
+        assert (rank("linux", other, "") or 0) > (rank("linux", machine(), "v1") or 0)
