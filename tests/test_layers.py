@@ -198,6 +198,7 @@ def layers(tmp_path: Path) -> Iterator[Layers]:
         "archive",
         "corpus",
         "gnu",
+        "hyrun-run",
     }
 
 

@@ -30,7 +30,7 @@ class Overlay:
 class Bind:
     """A host directory or file mounted at ``target`` inside the root.
 
-    ``propagation`` is docker's word: ``private``, ``rprivate``, ``slave``, ``rslave``, ``shared``, ``rshared``.
+    ``propagation`` is docker's word: ``private``, ``rprivate`` (the default), ``slave``, ``rslave``, ``shared``, ``rshared``.
     ``recursive`` takes the submounts of ``source`` along; ``read_only`` covers them as well unless
     ``read_only_recursive`` is False. ``nodev``: device nodes cannot be opened.
     """
@@ -44,7 +44,7 @@ class Bind:
         read_only_recursive: bool = True,
         recursive: bool = True,
         nodev: bool = False,
-        propagation: str = "rprivate",
+        propagation: str = ...,
     ) -> Bind: ...
     @property
     def source(self) -> str: ...
@@ -69,7 +69,7 @@ class Tmpfs:
         cls,
         *,
         target: str,
-        options: Sequence[str] = (),
+        options: Sequence[str] = ...,
         read_only: bool = False,
         nosuid: bool = True,
         nodev: bool = True,
@@ -102,7 +102,7 @@ class File:
 class Spec:
     """A whole container: absolute paths, the full argv and environment, nothing left to look up.
 
-    ``env`` are ``NAME=value`` strings. ``network`` is ``none`` (a namespace of its own with lo) or ``host``.
+    ``env`` are ``NAME=value`` strings. ``cwd`` is ``/`` by default; ``network`` is ``none`` (the default: a namespace of its own with lo) or ``host``.
     ``files`` come on top of ``mounts``, which are mounted by the depth of their targets. ``masked_paths`` and
     ``readonly_paths`` need not exist. ``capabilities`` is the bounding set as a bit mask (capabilities(7)); root
     has them permitted and effective, others have none. ``stdin``, ``stdout`` and ``stderr`` are descriptors of the
@@ -114,17 +114,17 @@ class Spec:
         *,
         rootfs: Overlay,
         argv: Sequence[str],
-        env: Sequence[str] = (),
-        cwd: str = "/",
+        env: Sequence[str] = ...,
+        cwd: str = ...,
         uid: int = 0,
         gid: int = 0,
-        groups: Sequence[int] = (),
-        hostname: str = "",
-        network: str = "none",
-        mounts: Sequence[Bind | Tmpfs] = (),
-        files: Sequence[File] = (),
-        masked_paths: Sequence[str] = (),
-        readonly_paths: Sequence[str] = (),
+        groups: Sequence[int] = ...,
+        hostname: str = ...,
+        network: str = ...,
+        mounts: Sequence[Bind | Tmpfs] = ...,
+        files: Sequence[File] = ...,
+        masked_paths: Sequence[str] = ...,
+        readonly_paths: Sequence[str] = ...,
         read_only: bool = False,
         capabilities: int = 0,
         no_new_privileges: bool = True,
