@@ -20,7 +20,6 @@ $(BIN)/python:
 
 # The wheel as a user gets it, built in release mode and installed into the environment.
 $(VENV)/.built: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps .
 	$(BIN)/python -m pip install --quiet .
 	touch $@
 

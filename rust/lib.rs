@@ -4,6 +4,7 @@ mod attend;
 mod child;
 mod error;
 mod fs;
+mod json;
 mod launcher;
 mod layer;
 mod mount;
@@ -30,6 +31,8 @@ use pyo3::prelude::*;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use crate::json::{format_json, parse_json};
     #[pymodule_export]
     use crate::layer::python::{Unpacked, unpack_layer};
     #[pymodule_export]

@@ -342,8 +342,8 @@ def boot_id() -> str:
     """Return the kernel's id of this boot."""
     global _boot_id
     if not _boot_id:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            _boot_id = file.read().strip()
+        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+            _boot_id = file.read().strip().decode()
     return _boot_id
 
 

@@ -122,11 +122,11 @@ def read_tag(store: Store, full: str) -> str | None:
 
 def read_record(store: Store, name: str) -> Record:
     """Return the record of the image ``name`` (hexadecimal id), as it was checked when it was written."""
-    import json
+    from ._core import parse_json
 
     try:
-        with open(record_path(store, name), "rb") as file:
-            record: Record = json.load(file)
+        with open(record_path(store, name), "rb", buffering=0) as file:
+            record: Record = parse_json(file.read())
         if not isinstance(record, dict) or record.get("id") != f"sha256:{name}":
             raise ValueError(name)
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._core import format_json, parse_json
 from .store import write_atomic
 
 TYPE_CHECKING = False
@@ -11,18 +12,14 @@ if TYPE_CHECKING:
 
 def read(path: str) -> dict[str, Any] | None:
     """Return the object in a file; None when it is missing, half written or no object."""
-    import json
-
     try:
-        with open(path, "rb") as file:
-            value = json.loads(file.read())
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        with open(path, "rb", buffering=0) as file:
+            value = parse_json(file.read())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return value if isinstance(value, dict) else None
 
 
 def write(path: str, value: dict[str, Any], *, sync: bool) -> None:
     """Replace the file by the object, whole or not at all."""
-    import json
-
-    write_atomic(path, json.dumps(value, separators=(",", ":")).encode(), sync=sync)
+    write_atomic(path, format_json(value), sync=sync)

@@ -1,27 +1,33 @@
 """Private directories below ``<root>/tmp``: made, filled, then renamed to where they belong, or removed."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from ._core import remove_tree
 from .store import Store, new_id
 
 
-@contextmanager
-def staging(store: Store) -> Iterator[str]:
-    """Yield the path of a fresh directory (mode 0700); what is still there at the end is removed."""
-    path, descriptor = _make(store)
-    try:
-        yield path
-    finally:
+class staging:  # lower case: used as a function
+    """Make a fresh directory (mode 0700) and yield its path; what is still there at the end is removed."""
+
+    __slots__ = ("_descriptor", "_path", "_store")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __enter__(self) -> str:
+        self._path, self._descriptor = _make(self._store)
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
         try:
-            remove_tree(path)
+            remove_tree(self._path)
         except FileNotFoundError:
             pass
         finally:
-            os.close(descriptor)
+            os.close(self._descriptor)
 
 
 def _make(store: Store) -> tuple[str, int]:

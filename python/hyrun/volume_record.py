@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from ._core import format_json
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,14 +59,16 @@ def timestamp(nanoseconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"
 
 
-def encode(name: str, created: str, labels: Mapping[str, str] | None, *, anonymous: bool) -> str:
-    """Return the text of volume.json. Without labels it is put together by hand: json is slow to import."""
-    text = f'{{"{ANONYMOUS_LABEL}":""}}' if anonymous else "{}"
-    if labels:
-        import json
-
-        text = json.dumps({**json.loads(text), **labels})
-    return (
-        f'{{"name":"{name}","created":"{created}","driver":"local","labels":{text},"options":{{}},'
-        f'"anonymous":{"true" if anonymous else "false"}}}'
+def encode(name: str, created: str, labels: Mapping[str, str] | None, *, anonymous: bool) -> bytes:
+    """Return the content of volume.json."""
+    own = {ANONYMOUS_LABEL: ""} if anonymous else {}
+    return format_json(
+        {
+            "name": name,
+            "created": created,
+            "driver": "local",
+            "labels": {**own, **(labels or {})},
+            "options": {},
+            "anonymous": anonymous,
+        }
     )

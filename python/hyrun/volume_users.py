@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ._core import parse_json
 from .store import Store
 
 TYPE_CHECKING = False
@@ -45,13 +46,11 @@ def describe(store: Store, identifier: str) -> str:
 
 def read_object(path: str, *, only: bytes = b"") -> dict[str, Any]:
     """Return the JSON object in a file; empty when missing, damaged, or without the bytes ``only`` in it."""
-    import json
-
     try:
         with open(path, "rb") as file:
             text = file.read()
-        found = json.loads(text) if only in text else {}
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(text) if only in text else {}
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

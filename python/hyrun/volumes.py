@@ -89,7 +89,7 @@ def _make(store: Store, name: str, data: str, labels: Mapping[str, str] | None, 
             os.mkdir(path, mode)
             os.chmod(path, mode)
         record = encode(name, timestamp(now), labels, anonymous=anonymous)
-        write_atomic(f"{volume}/volume.json", record.encode(), sync=not anonymous)
+        write_atomic(f"{volume}/volume.json", record, sync=not anonymous)
         try:
             os.rename(volume, os.path.dirname(data))
         except OSError as error:
