@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from hyrun.store import Store
+from support.leaks import Snapshot, left_since
+from support.rootfs import Box, unpack_rootfs
 
 MUST_WORK = os.environ.get("HYRUN_MUST_WORK") == "1"
 
@@ -16,6 +18,15 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if MUST_WORK and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, and HYRUN_MUST_WORK=1: {report.longrepr}"
+
+
+@pytest.fixture(autouse=True)
+def _leaks() -> Iterator[None]:
+    """Every test leaves mounts, descriptors, children, namespaces, cgroups and /tmp as they were."""
+    before = Snapshot.take()
+    yield
+    left = left_since(before)
+    assert not left, "\n".join(left)
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +47,17 @@ def store(_no_default_store: None) -> Iterator[Store]:
     yield store
     left = list(Path(store.path("tmp")).iterdir())
     assert not left, f"left in staging: {left}"
+
+
+@pytest.fixture(scope="session")
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system with a shell and the usual commands; never written."""
+    if os.geteuid() != 0:
+        pytest.skip("containers need root")
+    return unpack_rootfs(tmp_path_factory.mktemp("rootfs"))
+
+
+@pytest.fixture
+def box(rootfs: Path, tmp_path: Path) -> Box:
+    """Containers on that root file system."""
+    return Box(rootfs, tmp_path)

@@ -19,6 +19,8 @@ def main() -> int:
             pass  # Typer explains it
         except HyrunError as error:
             return run.report(error)
+        except KeyboardInterrupt:
+            return 130
         except OSError as error:
             # The disk is full, a limit is reached: the system's own words, with the file they are about.
             print(f"hyrun: {error}", file=sys.stderr)

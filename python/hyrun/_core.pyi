@@ -6,6 +6,29 @@ Paths are absolute. Nothing here reads the environment or knows the store's layo
 from collections.abc import Sequence
 from typing import Any, final
 
+__all__ = [
+    "Bind",
+    "File",
+    "Overlay",
+    "Process",
+    "Spec",
+    "Tmpfs",
+    "Unpacked",
+    "__version__",
+    "attend",
+    "block_signals",
+    "copy_tree",
+    "format_json",
+    "open_in_root",
+    "open_root",
+    "parse_json",
+    "plan",
+    "remove_tree",
+    "spawn",
+    "sync_file_system",
+    "unpack_layer",
+]
+
 __version__: str
 
 @final
@@ -30,7 +53,8 @@ class Overlay:
 class Bind:
     """A host directory or file mounted at ``target`` inside the root.
 
-    ``propagation`` is docker's word: ``private``, ``rprivate`` (the default), ``slave``, ``rslave``, ``shared``, ``rshared``.
+    ``propagation`` is docker's word: ``private``, ``rprivate`` (the default), ``slave``, ``rslave``, ``shared`` or
+    ``rshared``.
     ``recursive`` takes the submounts of ``source`` along; ``read_only`` covers them as well unless
     ``read_only_recursive`` is False. ``nodev``: device nodes cannot be opened.
     """
@@ -102,7 +126,8 @@ class File:
 class Spec:
     """A whole container: absolute paths, the full argv and environment, nothing left to look up.
 
-    ``env`` are ``NAME=value`` strings. ``cwd`` is ``/`` by default; ``network`` is ``none`` (the default: a namespace of its own with lo) or ``host``.
+    ``env`` are ``NAME=value`` strings. ``cwd`` is ``/`` by default. ``network`` is ``none`` (the default: a namespace
+    of its own with lo) or ``host``.
     ``files`` come on top of ``mounts``, which are mounted by the depth of their targets. ``masked_paths`` and
     ``readonly_paths`` need not exist. ``capabilities`` is the bounding set as a bit mask (capabilities(7)); root
     has them permitted and effective, others have none. ``stdin``, ``stdout`` and ``stderr`` are descriptors of the

@@ -173,10 +173,7 @@ def free_name(store: Store, name: str) -> bool:
     if record is not None and record.name == name:
         return False
     if record is None and not os.path.isdir(store.path("containers", identifier)):
-        # Claimed by someone who died before the directory, or who has not made it yet: give it a moment.
-        time.sleep(0.05)
-        if os.path.isdir(store.path("containers", identifier)):
-            return False
+        # A claim is made with the container's lock held, so this one's owner is dead.
         try:
             os.unlink(store.path("names", name))
         except FileNotFoundError:

@@ -35,6 +35,7 @@ class Container:
         "_descriptor",
         "_directories",
         "_image",
+        "_layers",
         "_mounts",
         "_options",
         "_volumes",
@@ -46,7 +47,7 @@ class Container:
         "store",
     )
 
-    def __init__(self, store: Store, options: Options, image: Image, mounts: list[Mount]) -> None:
+    def __init__(self, store: Store, options: Options, image: Image, mounts: list[Mount], layers: list[str]) -> None:
         self.store = store
         self.id = new_id()
         self.name = ""
@@ -55,6 +56,7 @@ class Container:
         self.spec: _core.Spec
         self._options = options
         self._image = image
+        self._layers = layers
         self._mounts = mounts
         self._anonymous: list[str] = []
         self._descriptor = -1
@@ -64,12 +66,16 @@ class Container:
 
     def start(self) -> _core.Process:
         """Spawn it and write down who it is. On an error nothing of the container is left."""
+        process = None
         try:
             process = _core.spawn(self.spec)
+            write_state(self.store, self.id, process.pid)
         except BaseException:
+            if process is not None:
+                process.kill(9)
+                process.wait()
             self.abandon()
             raise
-        write_state(self.store, self.id, process.pid)
         return process
 
     def finish(self, status: int | None) -> None:
@@ -106,11 +112,10 @@ class Container:
             self._descriptor = -1
 
     def _make(self) -> None:
-        """Make what the plan says, in this order: name, directory, record, and then what the record refers to."""
+        """Make what the plan says, in this order: directory, name, record, and then what the record refers to."""
+        self._descriptor = _make_locked(self.directory)
+        # Only with the lock: a name whose container has no owner is free for the next one.
         self.name = _claim(self.store, self._options.name, self.id)
-        os.mkdir(self.directory, 0o700)
-        self._descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        flock(self._descriptor, LOCK_EX)
         os.mkdir(f"{self.directory}/upper", 0o755)
         os.mkdir(f"{self.directory}/work", 0o700)
         self.config = _config(self, self._options, self._image, self._mounts)
@@ -134,20 +139,23 @@ class Container:
             self._volumes.append(mount.source)
         data = volumes.reference(self.store, mount.source, labels=mount.volume_labels, anonymous=anonymous)
         if not mount.nocopy:
-            volumes.fill(data, self.spec.rootfs.lowerdirs, mount.target, sync=not anonymous)
+            volumes.fill(data, self._layers, mount.target, sync=not anonymous)
 
 
 def plan(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 1, 2)) -> Container:
     """Return a container with its Spec; nothing on the disk has changed. Raises a HyrunError."""
     spec.check(options)
     image = _image(store, options)
-    lowerdirs = image.lowerdirs(store) if options.rootfs is None else [_rootfs(options.rootfs)]
+    if options.rootfs is None:
+        lowerdirs, own = image.lowerdirs(store), image.own_layers(store)
+    else:
+        lowerdirs = own = [_rootfs(options.rootfs)]
     mounts = volumespec.merge(
         options.volumes, options.mounts, options.tmpfs, image.config.get("Volumes") or (), image=options.image
     )
     if options.name is not None:
         names.check(options.name)
-    container = Container(store, options, image, mounts)
+    container = Container(store, options, image, mounts, own)
     planned = []
     for mount in mounts:
         source = mount.source or ""
@@ -167,7 +175,7 @@ def plan(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 1,
         lowerdirs=lowerdirs,
         directory=container.directory,
         mounts=planned,
-        identity=identity_of(user, lowerdirs),
+        identity=identity_of(user, own, image.id),
         hidden=spec.host_paths(image, options.rootfs, store.root, store.run),
         stdio=stdio,
     )
@@ -188,9 +196,24 @@ def create(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 
     return container
 
 
+def _make_locked(directory: str) -> int:
+    """Make a container's directory and return the descriptor that holds its lock."""
+    while True:
+        os.mkdir(directory, 0o700)
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        flock(descriptor, LOCK_EX)
+        # Between mkdir and flock it looked like what a dead owner left, and another command may have removed it.
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
+
+
 def _image(store: Store, options: Options) -> Image:
     if options.rootfs is not None:
-        return images.Image("", [], {"Env": [images.DEFAULT_PATH]})
+        return images.Image("", [], images.host_config())
     return images.lookup(store, options.image)
 
 
@@ -201,16 +224,25 @@ def _rootfs(path: str) -> str:
     return path
 
 
-def identity_of(user: str, lowerdirs: list[str]) -> Identity:
-    """Return who ``user`` is by the accounts of the image that the layers make."""
+_identities: dict[tuple[str, str], Identity] = {}
+
+
+def identity_of(user: str, layers: list[str], image: str = "") -> Identity:
+    """Return who ``user`` is by the accounts in the layers; remembered for an image by its id, which says all."""
+    known = _identities.get((image, user))
+    if known is not None:
+        return known
     from .users import read_accounts, resolve
 
-    root = _core.open_root(lowerdirs)
+    root = _core.open_root(layers)
     try:
         passwd, group = read_accounts(root)
     finally:
         os.close(root)
-    return resolve(user, passwd=passwd, group=group)
+    identity = resolve(user, passwd=passwd, group=group)
+    if image.startswith("sha256:") and len(_identities) < 1000:
+        _identities[image, user] = identity
+    return identity
 
 
 def _claim(store: Store, name: str | None, identifier: str) -> str:
@@ -351,12 +383,7 @@ def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> N
     """Remove everything of a container that is not running. Its lock must be held, or nobody know it yet."""
     _unlink(state_path(store, identifier))
     directory = store.path("containers", identifier)
-    # The record goes last: until then the next command knows what is left to do.
-    for part in ("upper", "work"):
-        try:
-            _core.remove_tree(f"{directory}/{part}")
-        except FileNotFoundError:
-            pass
+    # The record goes last of all that other commands look for: until then they know what is left to do.
     for volume in anonymous:
         try:
             volumes.remove(store, volume, ignore=identifier)

@@ -36,6 +36,13 @@ class Image:
     def lowerdirs(self, store: Store) -> list[str]:
         """Return the absolute paths of the layers, topmost first, as overlayfs wants them."""
         if self.id == HOST:
+            # The store is below it, and overlayfs refuses layers that overlap: no skeleton.
+            return ["/"]
+        return [*self.own_layers(store), store.skeleton]
+
+    def own_layers(self, store: Store) -> list[str]:
+        """Return the paths of what is the image's alone: where its accounts and its volumes' content are."""
+        if self.id == HOST:
             return ["/"]
         return [f"{store.root}/layers/{layer}/diff" for layer in self.layers]
 
@@ -56,9 +63,14 @@ def lookup(store: Store, text: str) -> Image:
     StorageError (a damaged record).
     """
     if text == HOST:
-        return Image(HOST, [], {"Env": [DEFAULT_PATH]})
+        return Image(HOST, [], host_config())
     record = read_record(store, resolve(store, text))
     return Image(record["id"], record["layers"], record["config"])
+
+
+def host_config() -> Config:
+    """Return the configuration of an image that is a directory of the host."""
+    return {"Env": [DEFAULT_PATH], "Cmd": ["/bin/sh"]}
 
 
 def resolve(store: Store, text: str) -> str:

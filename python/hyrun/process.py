@@ -110,11 +110,14 @@ def run(
         raise InvalidArgument("stdin=PIPE: run() has nobody to write to it; use input")
     options = _options(locals())
     streams = Streams(stdin, stdout, stderr)
+    container = None
     try:
         container = containers.create(store or _default_store(), options, stdio=streams.child)
         process = container.start()
     except BaseException:
         streams.close()
+        if container is not None:
+            container.abandon()
         raise
     return _complete(container, process, streams, args, input, timeout, text=text, encoding=encoding, check=check)
 
@@ -165,12 +168,17 @@ def _default_store() -> Store:
 
 
 class Streams:
-    """The three standard streams: what the child gets, and our ends of the pipes to it."""
+    """The three standard streams: what the child gets, and our ends of the pipes to it.
 
-    __slots__ = ("_opened", "child", "stderr", "stdin", "stdout")
+    ``terminals`` maps those of our ends that belong to a terminal to its descriptor: a container that held a
+    terminal itself could read what is typed there, so it gets a pipe, and the bytes are carried.
+    """
+
+    __slots__ = ("_opened", "child", "stderr", "stdin", "stdout", "terminals")
 
     def __init__(self, stdin: Any, stdout: Any, stderr: Any) -> None:
         self._opened: list[int] = []
+        self.terminals: dict[int, int] = {}
         self.stdin = self.stdout = self.stderr = -1
         try:
             child_in, self.stdin = self._stream(stdin, 0)
@@ -184,16 +192,22 @@ class Streams:
     def _stream(self, value: Any, number: int) -> tuple[int, int]:
         """Return the child's descriptor and ours (-1 for none)."""
         if value == PIPE:
-            reader, writer = os.pipe()
-            self._opened += (reader, writer)
-            return (reader, writer) if number == 0 else (writer, reader)
+            return self._pipe(number)
         if value == DEVNULL or (value is None and number == 0):
             null = os.open("/dev/null", (os.O_RDONLY if number == 0 else os.O_WRONLY) | os.O_CLOEXEC)
             self._opened.append(null)
             return null, -1
-        if value is None:
-            return number, -1
-        return value if isinstance(value, int) else value.fileno(), -1
+        descriptor = number if value is None else value if isinstance(value, int) else value.fileno()
+        if not os.isatty(descriptor):
+            return descriptor, -1
+        child, ours = self._pipe(number)
+        self.terminals[ours] = descriptor
+        return child, ours
+
+    def _pipe(self, number: int) -> tuple[int, int]:
+        reader, writer = os.pipe()
+        self._opened += (reader, writer)
+        return (reader, writer) if number == 0 else (writer, reader)
 
     def close_child(self) -> None:
         """Close what only the child needs, or its end would never be seen."""

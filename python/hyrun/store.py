@@ -7,10 +7,15 @@ needs neither.
 """
 
 import os
+from errno import EEXIST, ENOTEMPTY
 
 from .errors import StorageError
 
 _DIRECTORIES = ("blobs/sha256", "layers", "images", "tags", "containers", "names", "volumes", "tmp", "locks")
+#: The lowest layer of every image: mount points that the engine itself needs, so that a container's writable layer
+#: holds nothing but what the container wrote (docker's "init layer" does the same).
+_SKELETON_DIRECTORIES = ("dev", "etc", "proc", "sys")
+_SKELETON_FILES = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
 
 
 def default_root() -> str:
@@ -53,17 +58,23 @@ class Store:
         """Return the absolute path of something below the root."""
         return "/".join((self.root, *parts))
 
+    @property
+    def skeleton(self) -> str:
+        """The directory of the engine's own lowest layer."""
+        return f"{self.root}/skeleton"
+
     def prepare(self) -> "Store":
         """Make the directories on first use: mode 0700, because layers hold other people's setuid files."""
         if self._prepared:
             return self
         # The last one made stands for all of them: one system call on the hot path.
-        if not os.path.isdir(self.path(_DIRECTORIES[-1])):
+        if not os.path.isdir(self.skeleton):
             try:
                 os.makedirs(self.root, mode=0o711, exist_ok=True)
                 # 0711: volumes' data must be reachable by those to whom it belongs; everything else is 0700.
                 for name in _DIRECTORIES:
                     os.makedirs(self.path(name), mode=0o711 if name == "volumes" else 0o700, exist_ok=True)
+                self._make_skeleton()
             except OSError as error:
                 raise StorageError(
                     f"store {self.root}: {error.strerror}: choose another with --root or HYRUN_ROOT"
@@ -77,6 +88,21 @@ class Store:
             raise StorageError(f"run directory {self.run} must belong to you with mode 0700: remove it and try again")
         self._prepared = True
         return self
+
+    def _make_skeleton(self) -> None:
+        stage = self.path("tmp", new_id())
+        for name in ("", *_SKELETON_DIRECTORIES):
+            os.mkdir(f"{stage}/{name}")
+            os.chmod(f"{stage}/{name}", 0o755)
+        for name in _SKELETON_FILES:
+            os.close(os.open(f"{stage}/{name}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            os.chmod(f"{stage}/{name}", 0o644)
+        try:
+            os.rename(stage, self.skeleton)
+        except OSError as error:
+            # Another process was faster: its one is as good.
+            if error.errno not in (EEXIST, ENOTEMPTY):
+                raise
 
 
 def new_id() -> str:

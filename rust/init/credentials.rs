@@ -6,6 +6,15 @@ use crate::{Failure, Step};
 /// NGROUPS_MAX is 65536; an image that needs more than this many for one user is refused by the plan.
 const MAX_GROUPS: usize = 1024;
 
+/// Leave the caller's session keyring: its keys are not the container's (keyrings(7)).
+pub fn leave_keyring() -> Result<(), Failure> {
+    match sys::new_session_keyring() {
+        // A kernel without keys has none to leak.
+        Ok(_) | Err(sys::ENOSYS) => Ok(()),
+        Err(errno) => Err((Step::Keyring, errno)),
+    }
+}
+
 /// Drop from the bounding set what is not in `keep`, so that no file capability brings it back (capabilities(7)).
 pub fn limit_bounding_set(keep: u64) -> Result<(), Failure> {
     const PR_CAPBSET_DROP: i32 = 24;

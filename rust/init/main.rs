@@ -31,7 +31,8 @@ const DIE_WITH_PARENT: u64 = 2;
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Step {
-    Bounding = 0x8000,
+    Keyring = 0x8000,
+    Bounding,
     Groups,
     Gid,
     Uid,
@@ -96,6 +97,7 @@ fn run(arguments: &Arguments, envp: *const *const u8) -> Failure {
     let steps = || -> Result<core::convert::Infallible, Failure> {
         // From here on the end of the report pipe means that the application has been exec'ed.
         sys::set_close_on_exec(arguments.report);
+        credentials::leave_keyring()?;
         credentials::limit_bounding_set(arguments.capabilities)?;
         credentials::become_user(arguments.groups, arguments.gid, arguments.uid)?;
         credentials::set_capabilities(arguments.uid, arguments.capabilities)?;

@@ -7,6 +7,7 @@ pub const ENOENT: i32 = 2;
 pub const EACCES: i32 = 13;
 pub const ENOTDIR: i32 = 20;
 pub const EINVAL: i32 = 22;
+pub const ENOSYS: i32 = 38;
 pub const ENAMETOOLONG: i32 = 36;
 
 #[cfg(target_arch = "x86_64")]
@@ -22,6 +23,7 @@ mod number {
     pub const SETRESGID: usize = 119;
     pub const CAPSET: usize = 126;
     pub const PRCTL: usize = 157;
+    pub const KEYCTL: usize = 250;
     pub const EXIT_GROUP: usize = 231;
     pub const FACCESSAT: usize = 269;
 }
@@ -40,6 +42,7 @@ mod number {
     pub const SETRESGID: usize = 149;
     pub const SETGROUPS: usize = 159;
     pub const PRCTL: usize = 167;
+    pub const KEYCTL: usize = 219;
     pub const EXECVE: usize = 221;
 }
 
@@ -95,6 +98,13 @@ pub fn set_close_on_exec(fd: i32) {
 pub fn prctl(option: i32, a: usize, b: usize) -> Result<usize, i32> {
     // SAFETY: only options that take integers are used here.
     check(unsafe { syscall(number::PRCTL, option as usize, a, b, 0, 0) })
+}
+
+/// keyctl(2), KEYCTL_JOIN_SESSION_KEYRING with no name: a new session keyring.
+pub fn new_session_keyring() -> Result<usize, i32> {
+    const KEYCTL_JOIN_SESSION_KEYRING: usize = 1;
+    // SAFETY: a null name is allowed.
+    check(unsafe { syscall(number::KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) })
 }
 
 pub fn setgroups(groups: &[u32]) -> Result<usize, i32> {

@@ -30,16 +30,20 @@ def run(store: Store, values: dict[str, Any], words: list[str]) -> int:
 
         print(json.dumps(as_dict(containers.plan(store, options).spec), indent=2))
         return 0
-    # Before anything exists: from here on a signal waits until there is somebody to forward it to.
-    _core.block_signals()
+    store.prepare()
     streams = _Streams(interactive=options.interactive)
     cidfile = _claim_cidfile(values["cidfile"])
+    container = None
     try:
         container = containers.create(store, options, stdio=streams.child)
         if cidfile is not None:
             os.write(cidfile, container.id.encode())
+        # From here on a signal waits until there is somebody to forward it to.
+        _core.block_signals()
         process = container.start()
     except BaseException:
+        if container is not None:
+            container.abandon()
         if cidfile is not None:
             os.unlink(values["cidfile"])
         raise
@@ -207,7 +211,7 @@ def main(arguments: list[str], root: str | None) -> int:
     from . import flags
 
     values, words = flags.parse(arguments)
-    return run(Store(root).prepare(), values, words)
+    return run(Store(root), values, words)
 
 
 def report(error: HyrunError) -> int:

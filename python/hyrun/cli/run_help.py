@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from hyrun.store import Store
+
 from . import flags
 from .context import current
-from .context import store as current_store
 
 #: Behind IMAGE everything is the container's, also what looks like a flag of ours.
 SETTINGS = {"allow_interspersed_args": False, "ignore_unknown_options": False}
@@ -43,7 +44,7 @@ def command() -> Callable[..., None]:
             if flag.kind == flags.LIST:
                 values[flag.field] = list(values[flag.field] or ())
         current.exit_with_cause = True
-        raise typer.Exit(execute(current_store(), values, list(words)))
+        raise typer.Exit(execute(Store(current.root), values, list(words)))
 
     parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
     for flag in flags.RUN:

@@ -1,0 +1,62 @@
+"""Tables of text, aligned for a terminal or as Markdown."""
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from statistics import median
+
+Cells = Sequence[Sequence[str]]
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time as the tables have it."""
+    return f"{seconds * 1e3:.2f}"
+
+
+def summary(samples: Sequence[float], reference: float | None) -> list[str]:
+    """Return median, 95th percentile, least, how many times the reference, and how many samples."""
+    ordered = sorted(samples)
+    middle = median(ordered)
+    high = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+    ratio = f"{middle / reference:.2f}x" if reference else "-"
+    return [milliseconds(middle), milliseconds(high), milliseconds(ordered[0]), ratio, str(len(ordered))]
+
+
+def plain(title: str, heads: Sequence[str], rows: Cells) -> str:
+    """Return the table for a terminal: the first column to the left, figures to the right."""
+    widths = [max(len(row[column]) for row in (heads, *rows) if column < len(row)) for column in range(len(heads))]
+    for row in rows:
+        if len(row) == 2:  # a problem in the place of figures takes what room it wants
+            widths[1] = min(widths[1], max(len(line[1]) for line in (heads, *rows) if len(line) > 2 or line is heads))
+    lines = [title, ""]
+    for row in (heads, *rows):
+        cells = [
+            row[0].ljust(widths[0]),
+            *(text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=False)),
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def markdown(title: str, heads: Sequence[str], rows: Cells) -> str:
+    """Return the same table as Markdown."""
+    lines = [f"### {title}", "", "| " + " | ".join(heads) + " |", "|---" + "|--:" * (len(heads) - 1) + "|"]
+    lines += ["| " + " | ".join([*row, *[""] * (len(heads) - len(row))]) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> list[str]:
+    """Return what the figures depend on, one fact a line."""
+    model = platform.machine()
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
+    return [
+        f"CPU: {model}, {os.cpu_count()} cores",
+        f"Linux {platform.release()}, Python {platform.python_version()}",
+        f"date: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, load average before: {load}",
+    ]

@@ -1,0 +1,119 @@
+"""What is refused at the command line, how, and what help says."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+from e2e.command import Hyrun
+
+from hyrun.cli.app import app
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--privileged"], "--privileged"),
+        (["-d"], "--detach"),
+        (["--detach"], "--detach"),
+        (["-t"], "--tty"),
+        (["-it"], "--tty"),
+        (["-ti"], "--tty"),
+        (["-p", "80:80"], "--publish"),
+        (["-p80:80"], "--publish"),
+        (["-P"], "--publish-all"),
+        (["--memory", "1g"], "--memory"),
+        (["--memory=1g"], "--memory"),
+        (["-m", "1g"], "--memory"),
+        (["--cpus", "2"], "--cpus"),
+        (["--gpus", "all"], "--gpus"),
+        (["--init"], "--init"),
+        (["--net", "host"], "--net"),
+        (["--cap-add", "NET_ADMIN"], "--cap-add"),
+        (["--device", "/dev/kvm"], "--device"),
+        (["--pull", "always"], "--pull"),
+        (["--restart", "always"], "--restart"),
+        (["--security-opt", "x"], "--security-opt"),
+        (["--shm-size", "1g"], "--shm-size"),
+        (["--ulimit", "x"], "--ulimit"),
+        (["--volumes-from", "x"], "--volumes-from"),
+        (["--rm", "-v", "/a:/b", "--name", "x1", "--pid", "host"], "--pid"),
+        (["-e", "-d", "-d"], "--detach"),
+    ],
+)
+def test_docker_flag_without_support_is_refused_by_name(hyrun: Hyrun, flags: list[str], name: str) -> None:
+    before = hyrun.tree()
+    message = hyrun.refused("run", *flags, "busybox", "true")
+    assert name in message
+    assert "not supported" in message
+    assert hyrun.tree() == before
+
+
+def test_flags_of_the_command_inside_are_not_ours(hyrun: Hyrun) -> None:
+    assert hyrun.out("run", "--rm", "busybox", "echo", "--privileged", "-it") == "--privileged -it"
+
+
+@pytest.mark.parametrize(("flag", "hint"), [("--nam", "--name"), ("--volumes", "--volume"), ("--wrkdir", "--workdir")])
+def test_unknown_flag_is_125_with_a_hint(hyrun: Hyrun, flag: str, hint: str) -> None:
+    result = hyrun("run", flag, "x", "busybox", "true", code=125)
+    assert flag in result.stderr
+    assert hint in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["run", "-z"], ["run", "--name"], ["run", "-v"], ["run", "--rm=maybe", "x"]])
+def test_flag_that_cannot_be_read_is_125(hyrun: Hyrun, arguments: list[str]) -> None:
+    result = hyrun(*arguments, code=125)
+    assert result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["nosuch"], ["ps", "--nosuch"], ["rm"], ["volume", "nosuch"], ["--nosuch"]])
+def test_other_usage_errors_are_125_as_well(hyrun: Hyrun, arguments: list[str]) -> None:
+    assert hyrun(*arguments, code=125).stderr
+
+
+def _commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    command = command or typer.main.get_command(app)
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _commands(inner, (*path, name))
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=" ".join(path) or "hyrun") for path in _commands()])
+def test_help_has_an_example_and_succeeds(hyrun: Hyrun, path: tuple[str, ...]) -> None:
+    result = hyrun(*path, "--help")
+    assert "Example" in result.stdout
+    assert "hyrun" in result.stdout
+    assert result.stderr == ""
+
+
+def test_help_of_run_names_every_flag(hyrun: Hyrun) -> None:
+    from hyrun.cli.flags import RUN
+
+    shown = hyrun.out("run", "--help")
+    assert [flag.name for flag in RUN if f"--{flag.name}" not in shown] == []
+
+
+def test_h_of_run_is_the_hostname_and_no_help(hyrun: Hyrun) -> None:
+    assert hyrun.out("run", "--rm", "-h", "box", "busybox", "hostname") == "box"
+
+
+def test_version_is_one_line(hyrun: Hyrun) -> None:
+    from hyrun import __version__
+
+    assert hyrun.out("--version") == f"hyrun {__version__}"
+
+
+def test_help_and_version_make_no_store(hyrun: Hyrun) -> None:
+    root = hyrun.cwd / "none"
+    for arguments in (["--help"], ["--version"], ["run", "--help"], ["ps", "--help"]):
+        hyrun(*arguments, env={"HYRUN_ROOT": str(root)})
+    assert not root.exists()
+
+
+def test_store_that_cannot_be_made_is_one_line(hyrun: Hyrun) -> None:
+    (hyrun.cwd / "file").write_text("")
+    place = {"HYRUN_ROOT": str(hyrun.cwd / "file/store")}
+    assert "--root" in hyrun.refused("run", "--rm", "busybox", "true", env=place)
+    hyrun.refused("ps", code=1, env=place)
