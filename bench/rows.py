@@ -93,7 +93,7 @@ class Launcher:
 
     def __init__(self, base: Path, root: Path, tar: Path, *, private: bool) -> None:
         base.mkdir()
-        script = str(Path(__file__).with_name("peers.py"))
+        script = str(Path(__file__).with_name("serve.py"))
         command = [sys.executable, script, str(base), str(root), str(tar)]
         if private:
             command = ["unshare", "--mount", "--propagation", "private", *command, "--private"]

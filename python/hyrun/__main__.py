@@ -7,6 +7,9 @@ import sys
 
 def main() -> int:
     """Run the command that sys.argv names; return the exit status."""
+    from .cli.complaint import complain, open_standard_streams
+
+    open_standard_streams()
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"]:
         from .cli import run
@@ -18,12 +21,17 @@ def main() -> int:
         except Unparsed:
             pass  # Typer explains it
         except HyrunError as error:
-            return run.report(error)
+            complain(str(error))
+            return error.exit_code
         except KeyboardInterrupt:
             return 130
+        except BrokenPipeError:
+            from .cli.output import pipe_closed
+
+            return pipe_closed()
         except OSError as error:
             # The disk is full, a limit is reached: the system's own words, with the file they are about.
-            print(f"hyrun: {error}", file=sys.stderr)
+            complain(str(error))
             return 125
     from .cli.app import main as typer_main
 

@@ -11,7 +11,7 @@ from errno import EEXIST, ENOTEMPTY
 
 from .errors import StorageError
 
-_DIRECTORIES = ("blobs/sha256", "layers", "images", "tags", "containers", "names", "volumes", "tmp", "locks")
+_DIRECTORIES = ("blobs", "blobs/sha256", "layers", "images", "tags", "containers", "names", "volumes", "tmp", "locks")
 #: The lowest layer of every image: mount points that the engine itself needs, so that a container's writable layer
 #: holds nothing but what the container wrote (docker's "init layer" does the same).
 _SKELETON_DIRECTORIES = ("dev", "etc", "proc", "sys")

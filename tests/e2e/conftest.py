@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from e2e.command import COMMAND, Hyrun, Template, mounts
 from support import images
 
@@ -36,7 +37,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
         "Labels": {"kind": "entry", "level": "1"},
     }
     images.docker_archive(top / "entry.tar", [base], entry, ["entry:latest"])
-    images.oci_layout(top / "layout", [base, _data_layer()], {"Cmd": ["sh"], "Volumes": {"/data": {}}}, ["filled"])
+    images.oci_layout(
+        top / "layout", [base, _data_layer()], {"Cmd": ["sh"], "Volumes": {"/data": {}}}, ["filled:latest"]
+    )
     layout = images.tar_of(top / "layout", top / "filled.tar")
     environment = os.environ | {"HYRUN_ROOT": str(top / "root"), "HYRUN_RUN": str(top / "run"), "HYRUN_SYNC": "off"}
     for file in (archive, top / "entry.tar", layout):

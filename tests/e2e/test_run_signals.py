@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from e2e.command import PATIENCE, Hyrun, runs, until
 
 WAIT = "echo ready; sleep 600 & wait $!"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import typer.main
-from e2e.command import Hyrun
 
+from e2e.command import Hyrun
 from hyrun.cli.app import app
 
 

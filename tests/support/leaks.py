@@ -9,9 +9,7 @@ from pathlib import Path
 #: One per process, made by its first spawn and kept: hyrun-init, sealed.
 LAUNCHER = "/memfd:hyrun-init (deleted)"
 #: Where this machine's cgroup hierarchies are.
-_CGROUPS = sorted(
-    {line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines() if " cgroup" in line}
-)
+_CGROUPS = sorted({line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines() if " cgroup" in line})
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from hyrun import _core
+from hyrun.errors import SpawnError
 from hyrun.spec import CAPABILITIES, MASKED_PATHS, READONLY_PATHS
 from support.images import busybox_rootfs_tar
 from support.processes import forked, status_of
@@ -88,6 +91,13 @@ class Box:
         }
         return _core.Spec(**(defaults | options))
 
+    def refused(self, *argv: str, **options: Any) -> SpawnError:
+        """Return why a container cannot be started. Nothing of it is left, and the next one starts."""
+        with pytest.raises(SpawnError) as caught:
+            _core.spawn(self.spec(*(argv or ("true",)), **options))
+        assert Box(self.rootfs, self.top / f"next{self.count}").run("true").returncode == 0
+        return caught.value
+
     def upper(self, name: str = "") -> Path:
         """Return a path in the writable layer of the last container."""
         return self.top / f"container{self.count - 1}" / "upper" / name
@@ -95,7 +105,9 @@ class Box:
     def run(self, *argv: str, stdin: bytes = b"", **options: Any) -> Ended:
         """Run a container to its end, with pipes."""
         with _pipes(stdin) as (ours, theirs):
-            process = _core.spawn(self.spec(*argv, **dict(zip(("stdin", "stdout", "stderr"), theirs, strict=True)), **options))
+            process = _core.spawn(
+                self.spec(*argv, **dict(zip(("stdin", "stdout", "stderr"), theirs, strict=True)), **options)
+            )
             _close(theirs)
             stdout, stderr = _read_all(ours)
         return Ended(wait(process), stdout.decode(), stderr.decode())

@@ -15,6 +15,8 @@ from hyrun.template_values import to_json
 from hyrun.templates import Template, unescape
 from hyrun.units import ago, duration, short_id, size
 
+from .complaint import visible
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +56,7 @@ def print_json(value: Any, indent: int | None = 4) -> None:
 def message(text: str) -> None:
     """Print a line to stderr; control characters, which may come from an image, are shown as escapes."""
     try:
-        _write(sys.stderr, _visible(text, keep="\n\t") + "\n")
+        _write(sys.stderr, visible(text, keep="\n\t") + "\n")
     except OSError:
         # Nobody is there to be told.
         pass
@@ -66,7 +68,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Cells are shown on one line whatever they hold: control characters become escapes.
     """
     titles = [header.upper() for header in headers]
-    lines = [titles, *([_visible(cell) for cell in row] for row in rows)]
+    lines = [titles, *([visible(cell) for cell in row] for row in rows)]
     widths = [0] * max(map(len, lines))
     for line in lines:
         for column, cell in enumerate(line):
@@ -178,7 +180,7 @@ class _Bar(Progress):
         text = TextColumn("{task.description}", markup=False)
         console = Console(stderr=True)
         self.bar = RichProgress(text, BarColumn(), done, TimeRemainingColumn(), console=console, transient=True)
-        self.task = self.bar.add_task(_visible(description), total=total)
+        self.task = self.bar.add_task(visible(description), total=total)
 
     def advance(self, amount: int) -> None:
         self.bar.advance(self.task, amount)
@@ -229,13 +231,3 @@ def _styled(stream: TextIO | None) -> bool:
     if os.environ.get("FORCE_COLOR"):
         return True
     return os.environ.get("TERM") != "dumb" and stream.isatty()
-
-
-def _visible(text: str, keep: str = "") -> str:
-    """Show control characters as escapes: a label must not be able to drive the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape", "backslashreplace").decode()
-        for char in text
-    )

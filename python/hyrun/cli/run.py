@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from hyrun import _core, containers
-from hyrun.errors import HyrunError, InvalidArgument
+from hyrun.errors import InvalidArgument
 from hyrun.options import Options
 from hyrun.store import Store
 from hyrun.volumespec import parse_mount, parse_tmpfs, parse_volume
@@ -168,7 +167,7 @@ class _Streams:
         self.child = (stdin, self._output(1), self._output(2))
 
     def _stdin(self, *, interactive: bool) -> int:
-        if interactive and _is_open(0):
+        if interactive:
             if not os.isatty(0):
                 return 0
             reader, writer = os.pipe()
@@ -180,10 +179,6 @@ class _Streams:
         return null
 
     def _output(self, number: int) -> int:
-        if not _is_open(number):
-            null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-            self._close.append(null)
-            return null
         if not os.isatty(number):
             return number
         reader, writer = os.pipe()
@@ -198,24 +193,9 @@ class _Streams:
         self._close = []
 
 
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
-
-
 def main(arguments: list[str], root: str | None) -> int:
     """Parse and run. Raises `flags.Unparsed` for what Typer should explain."""
     from . import flags
 
     values, words = flags.parse(arguments)
     return run(Store(root), values, words)
-
-
-def report(error: HyrunError) -> int:
-    """Print one line for an error of `run`; return its exit status."""
-    sys.stdout.flush()
-    print(f"hyrun: {error}", file=sys.stderr)
-    return error.exit_code

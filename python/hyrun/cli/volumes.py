@@ -15,7 +15,7 @@ from hyrun.volumes import Volume
 from . import output
 from .context import store
 
-app = typer.Typer(name="volume", help="Manage volumes.", no_args_is_help=True)
+app = typer.Typer(name="volume", help="Work with volumes. Example: hyrun volume ls", no_args_is_help=True)
 
 _Format = Annotated[str | None, typer.Option("--format", "-f", metavar="FORMAT", help="json, or a Go template.")]
 _Names = Annotated[list[str], typer.Argument(metavar="VOLUME...", show_default=False)]
@@ -40,7 +40,7 @@ def create(
 
 
 @app.command("ls", epilog="Example: hyrun volume ls --filter dangling=true -q")
-@app.command("list", hidden=True)
+@app.command("list", hidden=True, epilog="Example: hyrun volume ls --filter dangling=true -q")
 def list_(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only names.")] = False,
     filter: Annotated[
@@ -91,7 +91,7 @@ def inspect(names: _Names, format: _Format = None) -> None:
 
 
 @app.command("rm", epilog="Example: hyrun volume rm data cache")
-@app.command("remove", hidden=True)
+@app.command("remove", hidden=True, epilog="Example: hyrun volume rm data cache")
 def remove(
     names: _Names,
     force: Annotated[bool, typer.Option("--force", "-f", help="A volume that is not there is fine.")] = False,

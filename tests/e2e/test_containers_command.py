@@ -1,0 +1,204 @@
+"""`ps`, `rm`, `inspect` and `container`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from e2e.command import PATIENCE, Hyrun, runs, until
+
+
+def test_ps_has_dockers_columns(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "sh", "-c", "exit 3", code=3)
+    header, row = hyrun.lines("ps", "-a")
+    assert header.split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
+    assert row.startswith(hyrun.inspect("one")["Id"][:12])
+    assert "busybox" in row
+    assert '"sh -c exit 3"' in row.replace("'", "")
+    assert "Exited (3)" in row
+    assert row.endswith("one")
+
+
+def test_ps_shows_running_ones_only_unless_all(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "over", "busybox", "true")
+    hyrun.sleeper("--name", "running")
+    assert hyrun.lines("ps", "--format", "{{.Names}}") == ["running"]
+    assert hyrun.lines("ps", "-a", "--format", "{{.Names}}") == ["running", "over"]
+    assert hyrun.out("ps", "--format", "{{.Status}}").startswith("Up ")
+
+
+def test_ps_quiet_prints_short_ids_and_full_ones(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "true")
+    identifier = hyrun.inspect("one")["Id"]
+    assert hyrun.out("ps", "-aq") == identifier[:12]
+    assert hyrun.out("ps", "-aq", "--no-trunc") == identifier
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("name=on", ["one"]),
+        ("status=exited", ["two", "one"]),
+        ("status=running", []),
+        ("exited=3", ["two"]),
+        ("label=kind", ["two"]),
+        ("label=kind=x", ["two"]),
+        ("label=kind=y", []),
+        ("volume=named", ["one"]),
+        ("volume=/n", ["one"]),
+        ("ancestor=busybox", ["two", "one"]),
+        ("ancestor=entry", []),
+    ],
+)
+def test_ps_filters(hyrun: Hyrun, text: str, names: list[str]) -> None:
+    hyrun("run", "--name", "one", "-v", "named:/n", "busybox", "true")
+    hyrun("run", "--name", "two", "-l", "kind=x", "busybox", "sh", "-c", "exit 3", code=3)
+    assert hyrun.lines("ps", "-a", "--filter", text, "--format", "{{.Names}}") == names
+
+
+def test_ps_refuses_an_unknown_filter(hyrun: Hyrun) -> None:
+    assert "bad" in hyrun.refused("ps", "--filter", "bad=x", code=1)
+
+
+def test_ps_formats(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "-v", "named:/n", "-l", "a=1", "busybox", "true")
+    found = json.loads(hyrun.out("ps", "-a", "--format", "json"))
+    assert (found["Names"], found["State"], found["Mounts"], found["LocalVolumes"]) == ("one", "exited", "named", "1")
+    assert hyrun.lines("ps", "-a", "--format", 'table {{.Names}}\t{{.Label "a"}}')[1].split() == ["one", "1"]
+
+
+def test_ps_of_an_empty_store_prints_the_header_only(hyrun: Hyrun) -> None:
+    assert len(hyrun.lines("ps", "-a")) == 1
+    assert hyrun.lines("ps", "-aq") == []
+
+
+def test_container_ls_is_ps(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "true")
+    assert hyrun.out("container", "ls", "-a") == hyrun.out("ps", "-a")
+
+
+def test_rm_prints_the_word_and_leaves_nothing(hyrun: Hyrun) -> None:
+    before = hyrun.tree()
+    hyrun("run", "--name", "one", "busybox", "touch", "/x")
+    assert hyrun.out("rm", "one") == "one"
+    assert hyrun.tree() == before
+
+
+def test_rm_of_a_layer_with_odd_files_works(hyrun: Hyrun) -> None:
+    script = "mkdir -p /a/b && mknod /a/b/p p && chmod 0 /a/b /a && rm -r /etc/passwd /home && mkdir /home"
+    hyrun("run", "--name", "one", "busybox", "sh", "-c", script)
+    hyrun("rm", "one")
+    assert hyrun.left("containers") == set()
+
+
+def test_rm_of_a_running_container_is_refused_without_force(hyrun: Hyrun) -> None:
+    process = hyrun.sleeper("--name", "one")
+    assert "rm -f one" in hyrun.refused("rm", "one", code=1)
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("flags", [(), ("--rm",)])
+def test_rm_force_kills(hyrun: Hyrun, flags: tuple[str, ...]) -> None:
+    before = hyrun.tree()
+    process = hyrun.sleeper("--name", "one", *flags)
+    pid = hyrun.inspect("one")["State"]["Pid"]
+    hyrun("rm", "-f", "one")
+    assert process.wait(PATIENCE) == 137
+    until(lambda: not runs(pid), "the container is dead")
+    assert hyrun.tree() == before
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+
+
+def test_rm_of_a_missing_container_fails_but_with_force(hyrun: Hyrun) -> None:
+    assert "nosuch" in hyrun.refused("rm", "nosuch", code=1)
+    hyrun("rm", "-f", "nosuch")
+
+
+def test_rm_goes_on_after_a_mistake(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "true")
+    hyrun("rm", "nosuch", "one", code=1)
+    assert hyrun.left("containers") == set()
+
+
+def test_inspect_finds_by_name_id_and_beginning(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "true")
+    identifier = hyrun.inspect("one")["Id"]
+    assert len(identifier) == 64
+    for word in (identifier, identifier[:12], identifier[:3]):
+        assert hyrun.inspect(word)["Name"] == "/one"
+
+
+def test_beginning_of_several_ids_is_ambiguous(hyrun: Hyrun) -> None:
+    # One of sixteen digits comes twice at the latest with seventeen containers; records are enough here.
+    for number in range(2):
+        hyrun("run", "--name", f"c{number}", "busybox", "true")
+    one, other = hyrun.left("containers")
+    twin = one[:20] + other[20:]
+    (hyrun.root / "containers" / other).rename(hyrun.root / "containers" / twin)
+    message = hyrun.refused("rm", one[:10], code=1)
+    assert "ambiguous" in message
+    assert one[:12] in message
+
+
+def test_inspect_has_dockers_fields(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "-h", "box", "-e", "A=1", "busybox", "sh", "-c", "exit 3", code=3)
+    seen = hyrun.inspect("one")
+    assert (seen["Path"], seen["Args"]) == ("sh", ["-c", "exit 3"])
+    assert (seen["State"]["Status"], seen["State"]["ExitCode"], seen["State"]["Running"]) == ("exited", 3, False)
+    assert seen["State"]["StartedAt"] <= seen["State"]["FinishedAt"]
+    assert (seen["Config"]["Hostname"], seen["Config"]["Image"]) == ("box", "busybox")
+    assert "A=1" in seen["Config"]["Env"]
+    assert seen["Image"] == hyrun.lines("images", "-q", "--no-trunc", "busybox")[0]
+    assert Path(seen["GraphDriver"]["Data"]["UpperDir"]).is_dir()
+
+
+def test_inspect_of_a_running_container_has_its_pid(hyrun: Hyrun) -> None:
+    hyrun.sleeper("--name", "one")
+    seen = hyrun.inspect("one")
+    assert seen["State"]["Running"] is True
+    assert Path(f"/proc/{seen['State']['Pid']}/comm").read_text() == "sleep\n"
+
+
+def test_inspect_takes_the_container_before_the_image_and_the_volume(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "busybox", "-v", "busybox:/b", "busybox", "true")
+    assert hyrun.inspect("busybox")["Name"] == "/busybox"
+    assert hyrun.inspect("busybox", "--type", "image")["RepoTags"] == ["busybox:latest"]
+    assert hyrun.inspect("busybox", "--type", "volume")["Mountpoint"].endswith("/volumes/busybox/_data")
+    assert hyrun.inspect("busybox", "--type=container")["Name"] == "/busybox"
+
+
+def test_inspect_finds_images_and_volumes(hyrun: Hyrun) -> None:
+    hyrun("volume", "create", "data")
+    assert hyrun.inspect("entry")["Config"]["User"] == "app"
+    assert hyrun.inspect("data")["Name"] == "data"
+
+
+def test_inspect_formats(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "-v", "named:/n", "busybox", "true")
+    assert hyrun.out("inspect", "-f", "{{.State.Status}} {{len .Mounts}}", "one") == "exited 1"
+    each = "{{range .Mounts}}{{.Name}}:{{.Destination}}{{end}}"
+    assert hyrun.out("container", "inspect", "--format", each, "one") == "named:/n"
+
+
+def test_inspect_prints_what_it_found_and_fails(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "true")
+    result = hyrun("inspect", "nosuch", "one", code=1)
+    assert len(json.loads(result.stdout)) == 1
+    assert "nosuch" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--type", "network", "x"), ("--type", "image", "nosuch")])
+def test_inspect_of_another_type_fails(hyrun: Hyrun, arguments: tuple[str, ...]) -> None:
+    process = hyrun.start("inspect", *arguments)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode in (1, 125)
+    assert errors
+
+
+@pytest.mark.parametrize("word", ["..", ".", "", "/", "../volumes", "a/../b"])
+def test_words_that_are_paths_find_nothing(hyrun: Hyrun, word: str) -> None:
+    before = hyrun.tree()
+    hyrun("rm", "-f", "--", word)
+    hyrun("inspect", "--", word, code=1)
+    assert hyrun.tree() == before

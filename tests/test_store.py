@@ -1,0 +1,122 @@
+"""The store's directories, and the ways in which they are written."""
+
+import json
+import math
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyrun import _core, records
+from hyrun.errors import StorageError
+from hyrun.staging import staging, sweep
+from hyrun.store import Store, default_root, default_run, write_atomic
+
+
+def mode(path: str) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def test_only_the_way_to_volumes_is_open_to_other_users(store: Store) -> None:
+    assert mode(store.root) == mode(store.path("volumes")) == 0o711
+    for name in ("blobs", "layers", "images", "tags", "containers", "names", "tmp", "locks"):
+        assert mode(store.path(name)) == 0o700, name
+
+
+def test_the_umask_does_not_reach_the_skeleton(tmp_path: Path) -> None:
+    code = f"import os; os.umask(0o077); from hyrun.store import Store; Store({str(tmp_path / 's')!r}).prepare()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    skeleton = tmp_path / "s/skeleton"
+    assert {mode(str(path)) for path in skeleton.rglob("*") if path.is_dir()} == {0o755}
+    assert {mode(str(path)) for path in skeleton.rglob("*") if path.is_file()} == {0o644}
+
+
+def test_many_processes_may_make_one_store_at_once(tmp_path: Path) -> None:
+    code = f"from hyrun.store import Store; Store({str(tmp_path / 's')!r}).prepare()"
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(6)]
+    assert [process.wait() for process in processes] == [0] * 6
+    assert sorted(os.listdir(tmp_path / "s/skeleton")) == ["dev", "etc", "proc", "sys"]
+
+
+def test_a_root_that_cannot_be_made_says_what_to_choose_instead(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="Not a directory: choose another with --root or HYRUN_ROOT"):
+        Store(str(tmp_path / "file/store")).prepare()
+
+
+def test_a_run_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir(mode=0o700)
+    run.chmod(0o755)
+    with pytest.raises(StorageError, match="must belong to you with mode 0700"):
+        Store(str(tmp_path / "store"), str(run)).prepare()
+
+
+def test_stores_at_other_places_have_run_directories_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HYRUN_RUN")
+    assert default_run("/a/b") != default_run("/a_b") != default_run("/a%2Fb")
+    monkeypatch.setenv("HYRUN_ROOT", "/chosen")
+    assert default_root() == "/chosen"
+
+
+def test_staging_is_gone_afterwards_unless_it_was_renamed_away(store: Store) -> None:
+    with staging(store) as path:
+        Path(path, "file").write_text("")
+        os.rename(path, store.path("layers", "kept"))
+    assert os.listdir(store.path("tmp")) == []
+    assert os.listdir(store.path("layers")) == ["kept"]
+
+
+def test_sweep_removes_what_the_dead_left_and_nothing_of_the_living(store: Store) -> None:
+    os.makedirs(store.path("tmp", "dead", "below"))
+    with staging(store) as path:
+        assert sweep(store) == 1
+        assert os.listdir(store.path("tmp")) == [os.path.basename(path)]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    write_atomic(str(path), b"old")
+    with pytest.raises(TypeError):
+        write_atomic(str(path), "no bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    write_atomic(str(path), b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path / "hyrun-run") == []
+    assert sorted(os.listdir(tmp_path)) == ["hyrun-run", "record"]
+
+
+def test_half_a_record_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    for content in (b"", b'{"a": 1', b"[1]", b"\xff", b"[" * 100_000):
+        path.write_bytes(content)
+        assert records.read(str(path)) is None
+    assert records.read(str(tmp_path / "missing")) is None
+
+
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(DOCUMENTS.filter(lambda value: "inf" not in repr(value)))
+def test_json_is_what_pythons_json_reads_and_writes(value: Any) -> None:
+    text = _core.format_json(value)
+    assert json.loads(text) == _core.parse_json(json.dumps(value).encode()) == _core.parse_json(text) == value
+
+
+def test_json_refuses_what_it_cannot_hold() -> None:
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="NaN"):
+            _core.format_json(value)
+    with pytest.raises(TypeError, match="set"):
+        _core.format_json({"a": {1}})
+    assert set(json.loads(_core.format_json("\udcff"))) == {"\ufffd"}
