@@ -116,7 +116,7 @@ class Container:
         self._descriptor = _make_locked(self.directory)
         # Only with the lock: a name whose container has no owner is free for the next one.
         self.name = _claim(self.store, self._options.name, self.id)
-        os.mkdir(f"{self.directory}/upper", 0o755)
+        _make_upper(f"{self.directory}/upper", self._layers[0])
         os.mkdir(f"{self.directory}/work", 0o700)
         self.config = _config(self, self._options, self._image, self._mounts)
         # Whoever removes a volume or an image looks for records afterwards: one of the two sees the other.
@@ -194,6 +194,15 @@ def create(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 
         container.abandon()
         raise
     return container
+
+
+def _make_upper(path: str, top: str) -> None:
+    """Make the writable layer's directory: its owner and mode are those of the container's ``/``, so the image's."""
+    os.mkdir(path, 0o700)
+    status = os.stat(top)
+    if status.st_uid or status.st_gid:
+        os.chown(path, status.st_uid, status.st_gid)
+    os.chmod(path, status.st_mode & 0o7777)  # and not what the caller's umask left of it
 
 
 def _make_locked(directory: str) -> int:
@@ -288,8 +297,9 @@ def _make_directories(path: str, made: list[str]) -> None:
         path = os.path.dirname(path)
     for directory in reversed(missing):
         try:
-            os.mkdir(directory, 0o755)
+            os.mkdir(directory)
             made.append(directory)
+            os.chmod(directory, 0o755)  # docker's, whatever the caller's umask
         except FileExistsError:
             pass
         except OSError as error:

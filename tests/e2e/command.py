@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hyrun import container_inspect, container_list
+from hyrun.store import Store
+
 COMMAND = (sys.executable, "-m", "hyrun")
 #: No test waits longer than this for anything, in seconds.
 PATIENCE = 20
@@ -83,6 +86,10 @@ class Hyrun:
         """Return what `inspect` says of one object."""
         (found,) = json.loads(self.out("inspect", *flags, name))
         return found
+
+    def record(self, name: str) -> dict[str, Any]:
+        """Return what `inspect` says of a container, without the time that a process takes."""
+        return container_inspect.inspect(container_list.find(Store(str(self.root), str(self.run)), name))
 
     def start(self, *arguments: object, command: tuple[str, ...] = COMMAND, **others: Any) -> subprocess.Popen[str]:
         """Start a command; it is ended with the test."""

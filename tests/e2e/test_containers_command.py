@@ -29,7 +29,7 @@ def test_ps_shows_running_ones_only_unless_all(hyrun: Hyrun) -> None:
 
 def test_ps_quiet_prints_short_ids_and_full_ones(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "one", "busybox", "true")
-    identifier = hyrun.inspect("one")["Id"]
+    identifier = hyrun.record("one")["Id"]
     assert hyrun.out("ps", "-aq") == identifier[:12]
     assert hyrun.out("ps", "-aq", "--no-trunc") == identifier
 
@@ -101,7 +101,7 @@ def test_rm_of_a_running_container_is_refused_without_force(hyrun: Hyrun) -> Non
 def test_rm_force_kills(hyrun: Hyrun, flags: tuple[str, ...]) -> None:
     before = hyrun.tree()
     process = hyrun.sleeper("--name", "one", *flags)
-    pid = hyrun.inspect("one")["State"]["Pid"]
+    pid = hyrun.record("one")["State"]["Pid"]
     hyrun("rm", "-f", "one")
     assert process.wait(PATIENCE) == 137
     until(lambda: not runs(pid), "the container is dead")

@@ -22,7 +22,7 @@ def test_changes_of_host_stay_in_the_layer(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "one", "host", "sh", "-c", "echo x > /etc/made && rm /etc/passwd")
     assert not Path("/etc/made").exists()
     assert Path("/etc/passwd").exists()
-    upper = Path(hyrun.inspect("one")["GraphDriver"]["Data"]["UpperDir"])
+    upper = Path(hyrun.record("one")["GraphDriver"]["Data"]["UpperDir"])
     assert (upper / "etc/made").read_text() == "x\n"
     assert (upper / "etc/passwd").is_char_device()
 
@@ -95,8 +95,8 @@ def test_rootfs_is_shown_as_the_image(hyrun: Hyrun, rootfs: Path) -> None:
     assert hyrun.out("ps", "-a", "--format", "{{.Image}}") == f"rootfs:{rootfs}"
 
 
-def test_rootfs_needs_a_command(hyrun: Hyrun, rootfs: Path) -> None:
-    assert "no command" in hyrun.refused("run", "--rm", "--rootfs", rootfs)
+def test_rootfs_without_a_command_is_a_shell(hyrun: Hyrun, rootfs: Path) -> None:
+    assert hyrun.out("run", "--rm", "-i", "--rootfs", rootfs, input="cat /etc/hello") == "hello from the image"
 
 
 def test_missing_rootfs_is_refused(hyrun: Hyrun) -> None:

@@ -102,7 +102,7 @@ def test_rmi_of_a_missing_image_goes_on_with_the_next_and_fails(hyrun: Hyrun) ->
 def test_rmi_of_an_image_of_an_exited_container_is_refused(hyrun: Hyrun, flags: tuple[str, ...]) -> None:
     hyrun("run", "--name", "user", "entry")
     message = hyrun.refused("rmi", *flags, "entry", code=1)
-    assert "user" in message or hyrun.inspect("user")["Id"][:12] in message
+    assert "user" in message or hyrun.record("user")["Id"][:12] in message
     hyrun("rm", "user")
     hyrun("rmi", "entry")
 

@@ -65,7 +65,7 @@ def test_text_without_interpreter_line_is_126(hyrun: Hyrun) -> None:
 def test_death_by_signal_is_128_and_its_number(hyrun: Hyrun) -> None:
     # Pid 1 cannot send itself a signal: it gets one from the outside.
     process = hyrun.sleeper("--name", "victim")
-    os.kill(hyrun.inspect("victim")["State"]["Pid"], 9)
+    os.kill(hyrun.record("victim")["State"]["Pid"], 9)
     assert process.wait() == 137
 
 
@@ -121,13 +121,13 @@ def test_rm_leaves_nothing(hyrun: Hyrun) -> None:
 
 def test_without_rm_the_container_stays_with_its_layer(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "kept", "busybox", "touch", "/made")
-    upper = Path(hyrun.inspect("kept")["GraphDriver"]["Data"]["UpperDir"])
+    upper = Path(hyrun.record("kept")["GraphDriver"]["Data"]["UpperDir"])
     assert (upper / "made").exists()
 
 
 def test_name_conflict_is_refused_and_names_the_holder(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "taken", "busybox", "true")
-    identifier = hyrun.inspect("taken")["Id"]
+    identifier = hyrun.record("taken")["Id"]
     before = hyrun.tree()
     assert identifier[:12] in hyrun.refused("run", "--name", "taken", "busybox", "true")
     assert hyrun.tree() == before
@@ -153,7 +153,7 @@ def test_failure_to_exec_leaves_nothing(hyrun: Hyrun) -> None:
 
 def test_cidfile_holds_the_full_id(hyrun: Hyrun) -> None:
     hyrun("run", "--cidfile", "id", "--name", "with", "busybox", "true")
-    assert (hyrun.cwd / "id").read_text() == hyrun.inspect("with")["Id"]
+    assert (hyrun.cwd / "id").read_text() == hyrun.record("with")["Id"]
 
 
 def test_cidfile_that_exists_is_refused(hyrun: Hyrun) -> None:

@@ -175,7 +175,7 @@ def test_read_only_root_still_has_its_mount_points_and_writable_volumes(hyrun: H
 
 def test_label_is_recorded_and_added_to_the_images(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "labelled", "-l", "a=1", "--label", "b", "--label=level=2", "entry")
-    assert hyrun.inspect("labelled")["Config"]["Labels"] == {"kind": "entry", "level": "2", "a": "1", "b": ""}
+    assert hyrun.record("labelled")["Config"]["Labels"] == {"kind": "entry", "level": "2", "a": "1", "b": ""}
 
 
 def test_label_without_a_name_is_refused(hyrun: Hyrun) -> None:
@@ -216,7 +216,7 @@ def test_letters_combine_and_take_their_value_at_once(hyrun: Hyrun) -> None:
 
 def test_switch_with_false_is_off(hyrun: Hyrun) -> None:
     hyrun("run", "--rm=false", "--name", "kept", "busybox", "true")
-    assert hyrun.inspect("kept")["HostConfig"]["AutoRemove"] is False
+    assert hyrun.record("kept")["HostConfig"]["AutoRemove"] is False
 
 
 def test_last_of_a_repeated_option_counts(hyrun: Hyrun) -> None:

@@ -68,7 +68,7 @@ def test_stopping_hyrun_does_not_lose_the_container(hyrun: Hyrun) -> None:
 def _killed(hyrun: Hyrun, *flags: str) -> int:
     """Start a container, kill its `hyrun`; return the pid that the container had."""
     process = hyrun.sleeper(*flags, "--name", "orphan")
-    pid = hyrun.inspect("orphan")["State"]["Pid"]
+    pid = hyrun.record("orphan")["State"]["Pid"]
     assert runs(pid)
     process.kill()
     process.wait(PATIENCE)

@@ -103,8 +103,9 @@ def _read_all(master: int) -> bytes:
         try:
             chunk = os.read(master, 1 << 16)
         except OSError as error:
-            assert error.errno == errno.EIO
-            break
+            if error.errno == errno.EIO:  # the last one has closed the terminal
+                break
+            raise
         if not chunk:
             break
         chunks.append(chunk)

@@ -112,7 +112,7 @@ def test_rm_of_a_used_volume_is_refused_naming_the_container(hyrun: Hyrun, flags
     hyrun("run", "--name", "user", "-v", "data:/d", "busybox", "true")
     message = hyrun.refused("volume", "rm", *flags, "data", code=1)
     assert "user" in message
-    assert hyrun.inspect("user")["Id"][:12] in message
+    assert hyrun.record("user")["Id"][:12] in message
     assert hyrun.left("volumes") == {"data"}
     hyrun("rm", "user")
     hyrun("volume", "rm", "data")

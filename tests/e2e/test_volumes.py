@@ -20,7 +20,7 @@ def test_anonymous_volume_has_64_hex_digits_and_stays_without_rm(hyrun: Hyrun) -
     (name,) = hyrun.left("volumes")
     assert re.fullmatch("[0-9a-f]{64}", name)
     assert (hyrun.root / "volumes" / name / "_data/x").exists()
-    (mount,) = hyrun.inspect("kept")["Mounts"]
+    (mount,) = hyrun.record("kept")["Mounts"]
     assert (mount["Type"], mount["Name"], mount["Destination"]) == ("volume", name, "/dst")
 
 
@@ -61,7 +61,7 @@ def test_volume_of_another_container_that_is_gone_can_be_named_by_its_id(hyrun: 
 
 def test_volume_of_the_image_is_anonymous(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "one", "filled", "touch", "/data/new")
-    (mount,) = hyrun.inspect("one")["Mounts"]
+    (mount,) = hyrun.record("one")["Mounts"]
     assert mount["Destination"] == "/data"
     assert (Path(mount["Source"]) / "new").exists()
     hyrun("rm", "-v", "one")
@@ -76,7 +76,7 @@ def test_volume_of_the_image_is_removed_with_rm(hyrun: Hyrun) -> None:
 @pytest.mark.parametrize("flag", ["named:/data", "./here:/data"])
 def test_volume_of_the_image_yields_to_the_callers(hyrun: Hyrun, flag: str) -> None:
     hyrun("run", "--name", "one", "-v", flag, "filled", "touch", "/data/new")
-    (mount,) = hyrun.inspect("one")["Mounts"]
+    (mount,) = hyrun.record("one")["Mounts"]
     assert (Path(mount["Source"]) / "new").exists()
     hyrun("rm", "-v", "one")
     assert hyrun.left("volumes") <= {"named"}
@@ -90,7 +90,7 @@ def test_writes_land_on_the_host_and_not_in_the_layer(hyrun: Hyrun) -> None:
     flags = ("-v", "/anonymous", "-v", "named:/named", "-v", "./bound:/bound")
     script = "touch /anonymous/x /named/x /bound/x"
     hyrun("run", "--name", "one", *flags, "busybox", "sh", "-c", script)
-    seen = hyrun.inspect("one")
+    seen = hyrun.record("one")
     upper = Path(seen["GraphDriver"]["Data"]["UpperDir"])
     for mount in seen["Mounts"]:
         assert (Path(mount["Source"]) / "x").exists()
@@ -101,7 +101,7 @@ def test_mount_points_are_made_in_the_layer_as_0755_and_0644(hyrun: Hyrun) -> No
     (hyrun.cwd / "file").write_text("content")
     flags = ("-v", "/a/deep", "-v", "./file:/f/file", "--tmpfs", "/t")
     hyrun("run", "--name", "one", *flags, "busybox", "true")
-    upper = Path(hyrun.inspect("one")["GraphDriver"]["Data"]["UpperDir"])
+    upper = Path(hyrun.record("one")["GraphDriver"]["Data"]["UpperDir"])
     modes = {name: (upper / name).stat().st_mode for name in ("a", "a/deep", "f", "t", "f/file")}
     assert modes == {"a": 0o40755, "a/deep": 0o40755, "f": 0o40755, "t": 0o40755, "f/file": 0o100644}
     assert (upper / "f/file").stat().st_size == 0
@@ -109,7 +109,7 @@ def test_mount_points_are_made_in_the_layer_as_0755_and_0644(hyrun: Hyrun) -> No
 
 def test_umask_of_the_caller_has_no_influence(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "one", "-v", "/a/deep", "-v", "./made:/m", "-v", "named:/n", "busybox", "true", umask=0o077)
-    upper = Path(hyrun.inspect("one")["GraphDriver"]["Data"]["UpperDir"])
+    upper = Path(hyrun.record("one")["GraphDriver"]["Data"]["UpperDir"])
     data = hyrun.root / "volumes/named/_data"
     modes = [path.stat().st_mode & 0o7777 for path in (upper, upper / "a", upper / "a/deep", data, hyrun.cwd / "made")]
     assert modes == [0o755] * 5
@@ -146,7 +146,7 @@ def test_nothing_is_mounted_on_the_host_while_it_runs(hyrun: Hyrun) -> None:
 def test_volumes_are_seen_by_two_containers_at_once(hyrun: Hyrun) -> None:
     hyrun.sleeper("--name", "writer", "-v", "named:/n")
     hyrun.sh("echo here > /n/file", "-v", "named:/n")
-    pid = hyrun.inspect("writer")["State"]["Pid"]
+    pid = hyrun.record("writer")["State"]["Pid"]
     assert Path(f"/proc/{pid}/root/n/file").read_text() == "here\n"
 
 
@@ -168,7 +168,7 @@ def test_tmpfs_options_take_effect(hyrun: Hyrun, option: str, check: str, expect
 
 def test_tmpfs_by_mount_is_listed_and_by_tmpfs_is_not(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "one", "--mount", "type=tmpfs,dst=/m,tmpfs-size=1m", "--tmpfs", "/t", "busybox", "true")
-    seen = hyrun.inspect("one")
+    seen = hyrun.record("one")
     assert [(mount["Type"], mount["Destination"]) for mount in seen["Mounts"]] == [("tmpfs", "/m")]
     assert list(seen["HostConfig"]["Tmpfs"]) == ["/t"]
 

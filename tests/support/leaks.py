@@ -11,6 +11,9 @@ LAUNCHER = "/memfd:hyrun-init (deleted)"
 #: Where this machine's cgroup hierarchies are.
 _CGROUPS = sorted({line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines() if " cgroup" in line})
 
+#: The run-time directory of a user who has no other.
+_OWN = f"hyrun-{os.geteuid()}"
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -32,7 +35,7 @@ class Snapshot:
             children=frozenset(children()),
             namespaces=tuple(os.readlink(f"/proc/self/ns/{name}") for name in sorted(os.listdir("/proc/self/ns"))),
             cgroups=frozenset(f"{top}/{name}" for top in _CGROUPS for name in os.listdir(top) if "hyrun" in name),
-            names=frozenset(name for name in os.listdir("/tmp") if name.startswith("hyrun-")),
+            names=frozenset(name for name in os.listdir("/tmp") if name == _OWN),
         )
 
     def difference(self, before: "Snapshot") -> list[str]:

@@ -117,10 +117,13 @@ def emit(
         _lines([template.render(item) for item in items])
 
 
-class _Titles(dict[str, str]):
+class _Titles(dict[str, object]):
     """The titles of columns; a field that the default table does not show is called by its name."""
 
-    def __missing__(self, key: str) -> str:
+    def __missing__(self, key: str) -> object:
+        if key == "Label":
+            # {{.Label "org.example.job-name"}} has the last word of the label's name as its title (docker).
+            return lambda label: str(label).rpartition(".")[2].replace("-", " ").replace("_", " ").upper()
         # A word begins at a capital, but ID and URL are one word each.
         words = []
         for index, char in enumerate(key):

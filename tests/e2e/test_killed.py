@@ -1,0 +1,101 @@
+"""`hyrun` killed (-9) before one system call after the other: what is left is mended by the next command."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from e2e.command import COMMAND, PATIENCE, Hyrun, mounts
+
+#: What changes something outside of the process (openat only when it makes a file), or comes before such a change.
+CALLS = "mkdir,mkdirat,symlink,symlinkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,clone,clone3,flock,openat"
+#: At how many of them a command is killed, spread evenly.
+POINTS = 25
+
+pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+
+
+def _traced(hyrun: Hyrun, flags: list[str], arguments: tuple[str, ...]) -> int:
+    process = hyrun.start(*arguments, command=("strace", "-o", str(hyrun.cwd / "log"), *flags, *COMMAND))
+    process.communicate(timeout=PATIENCE)
+    return process.returncode
+
+
+def _points(hyrun: Hyrun, arguments: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Return (system call, its how manyeth) for the calls that a command makes once it has met the store."""
+    assert _traced(hyrun, ["-e", f"trace={CALLS}"], arguments) == 0
+    counts: dict[str, int] = {}
+    points = []
+    met = False
+    for line in (hyrun.cwd / "log").read_text().splitlines():
+        if (match := re.match(r"(\w+)\(", line)) is None:
+            continue
+        name = match[1]
+        counts[name] = counts.get(name, 0) + 1
+        met = met or str(hyrun.root) in line
+        if met and (name != "openat" or "O_CREAT" in line):
+            points.append((name, counts[name]))
+    assert len(points) > 10, points
+    return [points[index * len(points) // POINTS] for index in range(POINTS)] if len(points) > POINTS else points
+
+
+def _kill(hyrun: Hyrun, point: tuple[str, int], arguments: tuple[str, ...]) -> None:
+    name, count = point
+    _traced(hyrun, ["-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={count}"], arguments)
+
+
+def _nothing_is_left(hyrun: Hyrun) -> None:
+    for identifier in hyrun.lines("ps", "-aq"):
+        hyrun("rm", "-v", identifier)
+    hyrun("volume", "prune", "-f")
+    assert [hyrun.left(kind) for kind in ("containers", "names", "volumes", "tmp")] == [set()] * 4
+    assert os.listdir(hyrun.run) == []
+
+
+def _processes_of(store: Path) -> list[str]:
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and str(store) in Path(f"/proc/{entry}/mountinfo").read_text():
+                found.append(entry)
+        except OSError:
+            continue
+    return found
+
+
+def test_run(hyrun: Hyrun) -> None:
+    arguments = ("run", "--rm", "--name", "victim", "-v", "/data", "filled", "true")
+    before = mounts()
+    for point in _points(hyrun, arguments):
+        _kill(hyrun, point, arguments)
+        hyrun("ps", "-a")
+        hyrun(*arguments)
+    _nothing_is_left(hyrun)
+    assert mounts() == before
+    assert _processes_of(hyrun.root) == []
+
+
+def test_run_that_is_kept_is_removed_whatever_is_left_of_it(hyrun: Hyrun) -> None:
+    arguments = ("run", "--name", "victim", "-v", "/data", "filled", "true")
+    points = _points(hyrun, arguments)
+    hyrun("rm", "-v", "victim")
+    for point in points[::2]:
+        _kill(hyrun, point, arguments)
+        hyrun("rm", "-f", "-v", "victim")
+    _nothing_is_left(hyrun)
+
+
+def test_rm(hyrun: Hyrun) -> None:
+    made = ("run", "--name", "victim", "-v", "/data", "filled", "touch", "/made")
+    removed = ("rm", "-v", "victim")
+    hyrun(*made)
+    for point in _points(hyrun, removed):
+        if "victim" not in hyrun.left("names"):
+            hyrun("run", *made[1:])
+        _kill(hyrun, point, removed)
+        listed = hyrun.lines("ps", "-a", "--format", "{{.Names}}")
+        assert listed in ([], ["victim"])
+        hyrun("rm", "-v", *listed) if listed else None
+    _nothing_is_left(hyrun)
