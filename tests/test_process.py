@@ -25,13 +25,15 @@ def test_wait_returns_the_exit_status(box: Box, status: int) -> None:
     assert process.wait() == process.wait(0) == process.returncode == status
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
-def test_wait_returns_a_negative_number_for_a_signal(box: Box, number: int) -> None:
-    with box.running("trap 'kill -9 $$' TERM; echo ready; read x") as running:
-        assert running.said == "ready"
-        # Without a handler of its own, pid 1 of a namespace still gets what comes from outside.
-        running.process.kill(number if number != signal.SIGTERM else signal.SIGKILL)
-        assert wait(running.process) == -(number if number != signal.SIGTERM else signal.SIGKILL)
+def test_process_1_is_ended_by_sigkill_and_not_by_what_it_has_no_handler_for(box: Box) -> None:
+    with box.running("echo ready; read x; exit 5") as running:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGSEGV):
+            running.process.kill(number)
+        running.tell("x\n")
+        assert wait(running.process) == 5
+    with box.running("echo ready; read x") as running:
+        running.process.kill(signal.SIGKILL)
+        assert wait(running.process) == -signal.SIGKILL
 
 
 def test_returncode_is_none_until_someone_has_waited(box: Box) -> None:
@@ -50,13 +52,11 @@ def test_wait_with_a_timeout_returns_none_when_the_time_is_over(box: Box, timeou
         assert running.process.returncode is None
 
 
-@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 1e300])
-def test_a_timeout_that_is_no_time_is_refused_or_for_ever(box: Box, timeout: float) -> None:
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_a_timeout_that_is_no_time_is_refused(box: Box, timeout: float) -> None:
     process = _core.spawn(box.spec("true"))
-    try:
-        assert process.wait(timeout) in (0, None)
-    except OverflowError as error:
-        assert "not a time" in str(error)
+    with pytest.raises(OverflowError, match="not a time"):
+        process.wait(timeout)
     assert wait(process) == 0
 
 
@@ -100,8 +100,8 @@ def test_wait_honours_an_interrupt(box: Box) -> None:
     def work() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with box.running("echo ready; read x") as running:
+            os.write(say, b"x")
             with pytest.raises(KeyboardInterrupt):
-                os.write(say, b"x")
                 running.process.wait()
             assert running.process.wait(0) is None
 

@@ -244,13 +244,13 @@ def test_a_directory_swapped_for_a_symlink_leads_nowhere_outside(box: Box, tmp_p
 
     racer = forked(swap)
     table = Snapshot.take().mounts
-    started = 0
+    started, failed = 0, set()
     try:
         for _ in range(400):
             try:
                 started += _core.spawn(spec).wait() == 0
             except SpawnError as error:
-                assert error.step in ("bind", "mount", "file", "cwd")
+                failed.add(error.step)
             assert os.listdir(canary) == []
     finally:
         os.kill(racer, signal.SIGKILL)
@@ -258,7 +258,8 @@ def test_a_directory_swapped_for_a_symlink_leads_nowhere_outside(box: Box, tmp_p
     assert Snapshot.take().mounts == table
     assert canary.stat().st_mtime_ns == before
     assert os.listdir(inner) == ["mark"]
-    assert started, "the race was never won by the container: nothing was tested"
+    assert failed <= {"bind", "mount", "file", "cwd"}
+    assert started, "every spawn failed: nothing was tested"
 
 
 def test_the_handle_of_a_running_container_can_be_dropped(box: Box) -> None:
@@ -272,13 +273,6 @@ def test_the_handle_of_a_running_container_can_be_dropped(box: Box) -> None:
     assert select.select([pidfd], [], [], PATIENCE)[0]
     assert os.waitid(os.P_PIDFD, pidfd, os.WEXITED).si_pid == pid
     os.close(pidfd)
-
-
-def test_a_container_starts_below_another_ones_volume(box: Box, tmp_path: Path) -> None:
-    volume = [_core.Bind(source=str(tmp_path), target="/v")]
-    with box.running("echo ready; read x", mounts=volume) as running:
-        assert box.output("ls /v", mounts=volume) == box.output("ls /v", mounts=volume)
-        assert running.process.returncode is None
 
 
 def test_the_interpreter_that_spawns_need_not_import_anything_else(box: Box) -> None:

@@ -1,6 +1,7 @@
 """The command: where it is looked for, and why it cannot be executed."""
 
 import errno
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,8 +87,8 @@ def test_a_relative_command_starts_in_the_working_directory(box: Box) -> None:
 def test_arguments_and_environment_arrive_byte_for_byte(box: Box) -> None:
     odd = b"\xff \n'\"".decode(errors="surrogateescape")
     with box.running("echo ready; read x", env=["PATH=/bin", f"ODD={odd}"]) as running:
-        with open(f"/proc/{running.process.pid}/environ", "rb") as environ:
-            assert environ.read() == b"PATH=/bin\0ODD=\xff \n'\"\0"
+        environ = Path(f"/proc/{running.process.pid}/environ").read_bytes()
+    assert environ == b"PATH=/bin\0ODD=\xff \n'\"\0"
     assert box.run("printf", "%s|", "", "a b", "$HOME", "*") == (0, "|a b|$HOME|*|", "")
 
 

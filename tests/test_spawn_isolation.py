@@ -158,9 +158,7 @@ def test_the_application_leads_a_session_without_a_terminal(box: Box) -> None:
 def test_the_umask_is_022_whatever_the_callers_is(box: Box) -> None:
     def work() -> None:
         os.umask(0o077)
-        assert box.output("umask; touch /f; stat -c %a /f /dev /dev/null", cwd="/made") == (
-            "0022\n644\n755\n666\n"
-        )
+        assert box.output("umask; touch /f; stat -c %a /f /dev /dev/null", cwd="/made") == ("0022\n644\n755\n666\n")
         assert box.upper("made").stat().st_mode & 0o777 == 0o755
         assert os.umask(0) == 0o077
 

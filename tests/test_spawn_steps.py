@@ -9,7 +9,7 @@ import pytest
 
 from hyrun import _core
 from hyrun.errors import SpawnError
-from support.rootfs import Box, in_process
+from support.rootfs import MS_BIND, Box, in_mount_namespace, in_process, mount
 
 KINDS = "a directory goes onto a directory, a file onto a file: check that the source is what you meant"
 IN_PROC = "a mount point may not be inside /proc"
@@ -212,6 +212,16 @@ def test_a_protected_path_that_leads_round_in_a_circle(box: Box, option: str, st
     box.layer({"loop": Path("loop")})
     error = box.refused(**{option: ["/loop"]})
     assert (error.step, error.errno, error.filename) == (step, errno.ELOOP, "/loop")
+
+
+def test_a_null_device_of_the_host_that_is_none(box: Box, canary: Path) -> None:
+    def work() -> None:
+        mount(canary / "file", "/dev/null", MS_BIND)
+        with pytest.raises(SpawnError) as caught:
+            _core.spawn(box.spec("true"))
+        check(caught.value, "mask", errno.ENODEV, None, "open /dev/null: No such device")
+
+    in_mount_namespace(work)
 
 
 @pytest.mark.parametrize("number", [-1, 9999])

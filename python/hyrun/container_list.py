@@ -12,6 +12,7 @@ import time
 
 from . import containers, records
 from .errors import HyrunError, InUse, InvalidArgument, NotFound
+from .staging import sweep
 from .store import Store
 
 TYPE_CHECKING = False
@@ -55,6 +56,7 @@ class Record:
 
 def list_all(store: Store) -> list[Record]:
     """Return all containers, newest first, after mending what dead owners left."""
+    sweep(store)
     found = []
     for identifier in os.listdir(store.path("containers")):
         record = settle(store, identifier)
@@ -110,17 +112,20 @@ def settle(store: Store, identifier: str) -> Record | None:
             record.pid = state.get("pid", 0) if alive else 0
             record.started = state.get("started", 0)
             return record
-        if ended is None:
+        removed = not _has_name(store, record)
+        if ended is None or removed:
             _make_sure_it_is_gone(state)
-            if config.get("AutoRemove"):
-                containers.discard(store, identifier, record.name, config.get("Anonymous") or [])
+            # Without its name it was being removed; what was to go of its volumes went first (containers.discard).
+            if config.get("AutoRemove") or removed:
+                containers.discard(store, identifier, record.name, config.get("Anonymous") or [] if not removed else [])
                 return None
-            containers.write_exit(directory, None)
-            ended = {"status": None, "finished": time.time_ns()}
+            started = state.get("started", 0)
+            containers.write_exit(directory, None, started)
+            ended = {"status": None, "started": started, "finished": time.time_ns()}
         record.status = "exited"
         record.exit_status = ended.get("status")
         record.finished = ended.get("finished", 0)
-        record.started = ended.get("started", config.get("Created", 0))
+        record.started = ended.get("started", 0)
         return record
     finally:
         if lock is not None:
@@ -138,6 +143,7 @@ def remove(store: Store, record: Record, *, force: bool = False, volumes: bool =
                 f"container {record.name} ({record.id[:12]}) is running: end it first, or use hyrun rm -f {record.name}"
             )
         kill(store, record, 9)
+    sweep(store)
     lock = _wait_for_lock(record)
     if lock is None:
         return
@@ -179,6 +185,13 @@ def free_name(store: Store, name: str) -> bool:
         except FileNotFoundError:
             pass
     return not os.path.lexists(store.path("names", name))
+
+
+def _has_name(store: Store, record: Record) -> bool:
+    try:
+        return os.readlink(store.path("names", record.name)) == record.id
+    except OSError:
+        return False
 
 
 def _name_of(store: Store, identifier: str) -> str:

@@ -38,6 +38,7 @@ class Container:
         "_layers",
         "_mounts",
         "_options",
+        "_started",
         "_volumes",
         "config",
         "directory",
@@ -60,6 +61,7 @@ class Container:
         self._mounts = mounts
         self._anonymous: list[str] = []
         self._descriptor = -1
+        self._started = 0
         # What was made on the way and goes again if the container does not come to be.
         self._directories: list[str] = []
         self._volumes: list[str] = []
@@ -69,7 +71,8 @@ class Container:
         process = None
         try:
             process = _core.spawn(self.spec)
-            write_state(self.store, self.id, process.pid)
+            self._started = time.time_ns()
+            write_state(self.store, self.id, process.pid, self._started)
         except BaseException:
             if process is not None:
                 process.kill(9)
@@ -83,7 +86,7 @@ class Container:
         if self._options.remove:
             self.remove()
             return
-        write_exit(self.directory, status)
+        write_exit(self.directory, status, self._started)
         _unlink(state_path(self.store, self.id))
         self._release()
 
@@ -347,9 +350,9 @@ def state_path(store: Store, identifier: str) -> str:
     return f"{store.run}/{identifier}.json"
 
 
-def write_state(store: Store, identifier: str, pid: int) -> None:
+def write_state(store: Store, identifier: str, pid: int, started: int) -> None:
     """Write down which process is the container's pid 1: pid, start time and boot id together say that (proc(5))."""
-    text = f'{{"pid":{pid},"start":{start_time(pid)},"boot":"{boot_id()}","started":{time.time_ns()}}}'
+    text = f'{{"pid":{pid},"start":{start_time(pid)},"boot":"{boot_id()}","started":{started}}}'
     # New for this container, and on tmpfs: no reader sees it half written because the lock tells more than it.
     descriptor = os.open(
         state_path(store, identifier),
@@ -362,9 +365,10 @@ def write_state(store: Store, identifier: str, pid: int) -> None:
         os.close(descriptor)
 
 
-def write_exit(directory: str, status: int | None) -> None:
+def write_exit(directory: str, status: int | None, started: int) -> None:
     """Write down the exit status as wait(2) has it, negative for a signal; None when nobody knows it."""
-    records.write(f"{directory}/exit.json", {"status": status, "finished": time.time_ns()}, sync=False)
+    ended = {"status": status, "started": started, "finished": time.time_ns()}
+    records.write(f"{directory}/exit.json", ended, sync=False)
 
 
 def start_time(pid: int) -> int:

@@ -235,6 +235,9 @@ def prune(
     Only anonymous ones, unless ``everything`` (Docker since Engine 23), and only those that ``wanted``
     accepts.
     """
+    from .staging import sweep
+
+    sweep(store)
     removed: list[tuple[str, int]] = []
     candidates = [volume for volume in list_all(store) if (everything or volume.anonymous) and wanted(volume)]
     used = users(store) if candidates else {}

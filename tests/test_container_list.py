@@ -1,0 +1,266 @@
+"""`container_list.settle`: the true state of a container, from hand-made stores."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyrun import container_list, containers, volumes
+from hyrun.errors import InUse, InvalidArgument, NotFound
+from hyrun.store import Store
+
+ONE, TWO = "1" * 64, "12" * 32
+
+
+def make(store: Store, identifier: str = ONE, name: str = "one", **config: Any) -> Path:
+    """Make a container's directory, record and name, as if its owner had been killed."""
+    directory = Path(store.path("containers", identifier))
+    (directory / "upper").mkdir(parents=True)
+    (directory / "work").mkdir()
+    (directory / "config.json").write_text(json.dumps({"Id": identifier, "Name": name, "Created": 1} | config))
+    os.symlink(identifier, store.path("names", name))
+    return directory
+
+
+def state(store: Store, pid: int, others: dict[str, Any] | None = None) -> None:
+    """Write the run-time state of a process that really is there."""
+    found = {"pid": pid, "start": containers.start_time(pid), "boot": containers.boot_id(), "started": 5}
+    found |= others or {}
+    Path(containers.state_path(store, ONE)).write_text(json.dumps(found))
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that stands for a container's pid 1."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def owned(store: Store) -> Iterator[Path]:
+    """A container whose owner lives: somebody holds its lock."""
+    directory = make(store)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield directory
+    os.close(descriptor)
+
+
+def settle(store: Store, identifier: str = ONE) -> container_list.Record:
+    record = container_list.settle(store, identifier)
+    assert record is not None
+    return record
+
+
+def test_nothing_is_none(store: Store) -> None:
+    assert container_list.settle(store, ONE) is None
+
+
+def test_ended_container_has_its_exit_status(store: Store) -> None:
+    directory = make(store)
+    containers.write_exit(str(directory), -9, 5)
+    record = settle(store)
+    assert (record.status, record.exit_status, record.exit_code, record.started) == ("exited", -9, 137, 5)
+
+
+def test_container_without_owner_and_exit_status_is_exited_with_an_unknown_one(store: Store) -> None:
+    directory = make(store)
+    for _ in range(2):
+        record = settle(store)
+        assert (record.status, record.exit_status, record.exit_code) == ("exited", None, 255)
+        assert record.finished
+    assert (directory / "exit.json").exists()
+
+
+def test_container_without_owner_with_rm_goes_with_its_anonymous_volumes(store: Store) -> None:
+    anonymous = volumes.create(store).name
+    volumes.create(store, "named")
+    mounts = [{"Type": "volume", "Name": name} for name in (anonymous, "named")]
+    make(store, AutoRemove=True, Anonymous=[anonymous], Mounts=mounts)
+    state(store, 999_999_999)
+    assert container_list.settle(store, ONE) is None
+    assert os.listdir(store.path("containers")) == os.listdir(store.path("names")) == os.listdir(store.run) == []
+    assert os.listdir(store.path("volumes")) == ["named"]
+
+
+def test_process_of_a_dead_owner_is_killed(store: Store, sleeper: subprocess.Popen[bytes]) -> None:
+    make(store)
+    state(store, sleeper.pid)
+    assert settle(store).status == "exited"
+    assert sleeper.wait(20) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("others", [{"start": 1}, {"boot": "another"}, {"pid": None}, {"pid": "1"}, {"pid": -1}])
+def test_process_that_is_another_one_is_not_touched(
+    store: Store, sleeper: subprocess.Popen[bytes], others: dict[str, Any]
+) -> None:
+    make(store)
+    state(store, sleeper.pid, others)
+    record = settle(store)
+    assert record.status == "exited"
+    container_list.kill(store, record, 9)
+    container_list.remove(store, record, force=True)
+    assert sleeper.poll() is None
+
+
+def test_owned_container_with_a_process_runs(store: Store, owned: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    state(store, sleeper.pid)
+    record = settle(store)
+    assert (record.status, record.pid, record.exit_code, record.started) == ("running", sleeper.pid, 0, 5)
+    assert not (owned / "exit.json").exists()
+
+
+def test_owned_container_without_a_state_is_created(store: Store, owned: Path) -> None:
+    assert settle(store).status == "created"
+
+
+def test_owned_container_whose_process_ended_is_exited(store: Store, owned: Path) -> None:
+    state(store, 999_999_999)
+    record = settle(store)
+    assert (record.status, record.pid) == ("exited", 0)
+    assert not (owned / "exit.json").exists()
+
+
+def test_owned_container_with_the_state_of_another_boot_does_not_run(
+    store: Store, owned: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    state(store, sleeper.pid, {"boot": "another"})
+    assert settle(store).status != "running"
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"Id": 5}', "[]", "null"])
+def test_half_made_container_without_owner_goes(store: Store, content: str) -> None:
+    directory = make(store)
+    (directory / "config.json").write_text(content)
+    assert container_list.settle(store, ONE) is None
+    assert not directory.exists()
+    assert os.listdir(store.path("names")) == []
+
+
+def test_half_made_container_with_an_owner_is_left_alone(store: Store, owned: Path) -> None:
+    (owned / "config.json").unlink()
+    assert container_list.settle(store, ONE) is None
+    assert owned.exists()
+    assert os.listdir(store.path("names")) == ["one"]
+
+
+def test_damaged_exit_status_counts_as_unknown(store: Store) -> None:
+    directory = make(store)
+    (directory / "exit.json").write_text("{half")
+    assert settle(store).exit_code == 255
+
+
+def test_strange_files_among_the_containers_are_no_containers(store: Store) -> None:
+    Path(store.path("containers", "file")).write_text("")
+    assert container_list.list_all(store) == []
+
+
+def test_all_are_listed_newest_first(store: Store) -> None:
+    make(store, ONE, "one", Created=1)
+    make(store, TWO, "two", Created=2)
+    assert [record.name for record in container_list.list_all(store)] == ["two", "one"]
+
+
+def test_container_is_found_by_id_name_and_beginning(store: Store) -> None:
+    make(store, ONE, "one")
+    make(store, TWO, "two")
+    for word, expected in ((ONE, ONE), ("one", ONE), ("111", ONE), (TWO, TWO), ("two", TWO), ("121", TWO)):
+        assert container_list.find(store, word).id == expected
+
+
+def test_several_matches_are_ambiguous_and_named(store: Store) -> None:
+    make(store, ONE, "one")
+    make(store, TWO, "two")
+    with pytest.raises(InvalidArgument, match=r"ambiguous: 111111111111, 121212121212"):
+        container_list.find(store, "1")
+
+
+def test_name_wins_over_the_beginning_of_an_id(store: Store) -> None:
+    make(store, ONE, "12")
+    make(store, TWO, "two")
+    assert container_list.find(store, "12").id == ONE
+
+
+@pytest.mark.parametrize("word", ["", ".", "..", "/", "../names", "nosuch", "a\0b", "x" * 300, "3" * 64])
+def test_other_words_find_nothing(store: Store, word: str) -> None:
+    make(store)
+    with pytest.raises(NotFound):
+        container_list.find(store, word)
+
+
+def test_name_of_nobody_is_free(store: Store) -> None:
+    os.symlink(ONE, store.path("names", "one"))
+    assert container_list.free_name(store, "one")
+    assert os.listdir(store.path("names")) == []
+
+
+def test_name_of_a_killed_container_with_rm_is_free(store: Store) -> None:
+    make(store, AutoRemove=True)
+    assert container_list.free_name(store, "one")
+    assert os.listdir(store.path("containers")) == []
+
+
+def test_name_of_a_killed_container_without_rm_is_taken(store: Store) -> None:
+    make(store)
+    assert not container_list.free_name(store, "one")
+
+
+def test_container_whose_removal_was_interrupted_goes(store: Store) -> None:
+    directory = make(store)
+    containers.write_exit(str(directory), 0, 5)
+    os.unlink(store.path("names", "one"))
+    assert container_list.list_all(store) == []
+    assert not directory.exists()
+
+
+def test_interrupted_removal_does_not_take_volumes_that_were_to_stay(store: Store) -> None:
+    anonymous = volumes.create(store).name
+    make(store, Anonymous=[anonymous], Mounts=[{"Type": "volume", "Name": anonymous}])
+    os.unlink(store.path("names", "one"))
+    assert container_list.list_all(store) == []
+    assert os.listdir(store.path("volumes")) == [anonymous]
+
+
+def test_interrupted_removal_does_not_disturb_the_next_of_that_name(store: Store) -> None:
+    make(store)
+    os.unlink(store.path("names", "one"))
+    make(store, TWO, "one")
+    assert [record.id for record in container_list.list_all(store)] == [TWO]
+    assert container_list.find(store, "one").id == TWO
+
+
+def test_removal_leaves_nothing(store: Store) -> None:
+    make(store)
+    container_list.remove(store, settle(store))
+    assert os.listdir(store.path("containers")) == os.listdir(store.path("names")) == os.listdir(store.run) == []
+
+
+def test_removal_of_a_running_one_needs_force(store: Store, owned: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    state(store, sleeper.pid)
+    with pytest.raises(InUse, match="rm -f one"):
+        container_list.remove(store, settle(store))
+    assert sleeper.poll() is None
+
+
+def test_removal_does_not_take_a_name_that_belongs_to_another(store: Store) -> None:
+    make(store, ONE, "one")
+    os.unlink(store.path("names", "one"))
+    os.symlink(TWO, store.path("names", "one"))
+    containers.discard(store, ONE, "one", [])
+    assert os.listdir(store.path("names")) == ["one"]
+
+
+def test_removal_keeps_a_volume_that_another_container_uses(store: Store) -> None:
+    anonymous = volumes.create(store).name
+    mounts = [{"Type": "volume", "Name": anonymous}]
+    make(store, ONE, "one", Anonymous=[anonymous], Mounts=mounts)
+    make(store, TWO, "two", Mounts=mounts)
+    container_list.remove(store, settle(store), volumes=True)
+    assert os.listdir(store.path("volumes")) == [anonymous]
