@@ -32,6 +32,17 @@ def bwrap_command(root: str) -> list[str]:
     return ["bwrap", "--unshare-all", "--bind", root, "/", "--proc", "/proc", "--dev", "/dev"]
 
 
+def bwrap_problem(root: str) -> str:
+    """Return why bwrap gets no figures: it is missing, or does not print the token; empty when it works."""
+    if shutil.which("bwrap") is None:
+        return "not installed"
+    done = subprocess.run([*bwrap_command(root), "/bin/echo", TOKEN], capture_output=True, text=True)
+    if done.returncode or done.stdout.strip() != TOKEN:
+        said = (done.stderr.strip() or f"printed {done.stdout[:60]!r}").splitlines()[-1]
+        return f"failed: {said[:160]} (rc {done.returncode})"
+    return ""
+
+
 def parent_samples(megabytes: int, runs: int, root: Path, words: Sequence[str]) -> dict[str, list[float]]:
     """Measure in a process of that size; Failed when a run in it fails."""
     command = [sys.executable, __file__, str(megabytes), str(runs), str(root), *words]
@@ -40,6 +51,16 @@ def parent_samples(megabytes: int, runs: int, root: Path, words: Sequence[str]) 
         raise Failed(f"{(done.stderr.strip() or 'nothing was said').splitlines()[-1]} (rc {done.returncode})")
     samples: dict[str, list[float]] = json.loads(done.stdout)
     return samples
+
+
+def compare_parents(sizes: Sequence[int], runs: int, root: Path, words: Sequence[str]) -> list[dict[str, list[float]]]:
+    """Measure in processes of all sizes in turn, four times; return the samples of each size."""
+    pooled: list[dict[str, list[float]]] = [{} for _ in sizes]
+    for _ in range(4):
+        for size, pool in zip(sizes, pooled, strict=True):
+            for name, samples in parent_samples(size, max(runs // 4, 2), root, words).items():
+                pool.setdefault(name, []).extend(samples)
+    return pooled
 
 
 def threads_rate(count: int, runs: int, words: Sequence[str]) -> float:
@@ -102,10 +123,7 @@ def main() -> None:
         return end - begin
 
     ways: dict[str, Callable[[], float]] = {"hyrun": lambda: row.run(words)}
-    if shutil.which("bwrap"):
-        done = subprocess.run([*bwrap_command(root), "/bin/echo", TOKEN], capture_output=True, text=True)
-        if done.returncode or done.stdout.strip() != TOKEN:
-            raise SystemExit(f"bwrap: {done.stderr.strip()} (rc {done.returncode})")
+    if not bwrap_problem(root):
         ways["bwrap"] = program
         ways["bwrap-close"] = lambda: program(close_fds=False)
         ways["bwrap-fork"] = lambda: program(preexec_fn=lambda: None)

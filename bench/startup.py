@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -76,7 +77,7 @@ def parents(root: Path, words: list[str], runs: int, found: dict[str, object]) -
     """Return the table of a small and a big parent."""
     heads = ("started from a parent of", *(f"{size} median ms" for size in ("20 MB", "1 GB")), "p95 ms", "min ms")
     try:
-        small, big = (scale.parent_samples(size, runs, root, words) for size in (0, 1024))
+        small, big = scale.compare_parents((0, 1024), runs, root, words)
     except Failed as error:
         return "A big parent", heads, [["all", f"failed: {error}"]]
     found["parent"] = {"small": small, "big": big}
@@ -86,8 +87,8 @@ def parents(root: Path, words: list[str], runs: int, found: dict[str, object]) -
             medians = [table.milliseconds(median(samples[name])) for samples in (small, big)]
             cells.append([title, *medians, *table.summary(big[name], None)[1:3]])
         else:
-            cells.append([title, "not installed"])
-    return "A big parent (p95 and min are its own)", heads, cells
+            cells.append([title, scale.bwrap_problem(str(root))])
+    return "A big parent (p95 and min: at 1 GB)", heads, cells
 
 
 def rates(root: Path, words: list[str], runs: int, found: dict[str, object]) -> Table:
@@ -97,7 +98,8 @@ def rates(root: Path, words: list[str], runs: int, found: dict[str, object]) -> 
     for count in (1, 2, 8):
         title = f"hyrun.run, {count} thread{'s' if count > 1 else ''}"
         ways.append((title, partial(scale.threads_rate, count, runs, words)))
-    if shutil.which("bwrap"):
+    problem = scale.bwrap_problem(str(root))
+    if not problem:
         for count in (1, 2, 8):
             ways.append((f"bwrap by xargs -P{count}", partial(scale.xargs_rate, count, runs, command)))
     results: dict[str, list[float]] = {title: [] for title, _ in ways}
@@ -115,8 +117,8 @@ def rates(root: Path, words: list[str], runs: int, found: dict[str, object]) -> 
         else [title, *(f"{value:.0f}" for value in (median(values), min(values), max(values)))]
         for title, values in results.items()
     ]
-    if not shutil.which("bwrap"):
-        cells.append(["bwrap by xargs", "not installed"])
+    if problem:
+        cells.append(["bwrap by xargs", problem])
     return f"Many at once, starts per second ({runs} starts, 5 times)", ("", "median", "least", "most"), cells
 
 
@@ -172,6 +174,8 @@ def main() -> int:
     if os.geteuid() != 0:
         print("startup.py: the peers need root: run it as root, or with sudo", file=sys.stderr)
         return 1
+    # A benchmark that is told to stop clears away as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Run-time state belongs on a tmpfs, as it is in /run.
     run = tempfile.mkdtemp(prefix="hyrun-bench-", dir="/dev/shm" if os.path.ismount("/dev/shm") else None)
     base = Path(tempfile.mkdtemp(prefix="hyrun-bench-"))

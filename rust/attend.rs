@@ -8,14 +8,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag};
 use nix::libc::{self, c_int};
 
 use crate::sys::{self, Result};
 
 /// After this many SIGINT and SIGTERM nobody listens inside; the next thing the person at the terminal gets is an end.
 const PATIENCE: u32 = 3;
-/// Small enough that a write to a pipe or a terminal that poll(2) says is writable does not block (pipe(7)).
-const PIECE: usize = 4096;
+/// How much is carried at once.
+const PIECE: usize = 64 * 1024;
+/// Small enough that a write to a terminal that poll(2) says is writable does not block.
+const SMALL: usize = 4096;
 
 /// Left alone: what cannot be caught, what is about a fault or the child of this process itself, and job control
 /// (Ctrl-Z stops the caller, as any other program).
@@ -62,15 +65,28 @@ pub fn block_signals() -> Result<()> {
 pub struct Relay {
     source: Option<OwnedFd>,
     target: Option<OwnedFd>,
-    buffer: [u8; PIECE],
+    buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// How much may be written at once without blocking.
+    write_at_once: usize,
 }
 
 impl Relay {
     /// From `source` to `target`, both closed when the source ends.
-    pub fn new(source: OwnedFd, target: OwnedFd) -> Self {
-        Self { source: Some(source), target: Some(target), buffer: [0; PIECE], start: 0, end: 0 }
+    ///
+    /// A pipe among them is ours alone and becomes non-blocking; of anything else the caller holds other copies, for
+    /// which it has to stay as it is.
+    pub fn new(source: OwnedFd, target: OwnedFd) -> Result<Self> {
+        let kind = |fd: &OwnedFd| Ok(sys::stat(fd.as_fd())?.st_mode & libc::S_IFMT);
+        for fd in [&source, &target] {
+            if kind(fd)? == libc::S_IFIFO {
+                nix::fcntl::fcntl(fd.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK | access_mode(fd)?))?;
+            }
+        }
+        let write_at_once = if kind(&target)? == libc::S_IFCHR { SMALL } else { PIECE };
+        let (source, target) = (Some(source), Some(target));
+        Ok(Self { source, target, buffer: vec![0; PIECE], start: 0, end: 0, write_at_once })
     }
 
     fn pending(&self) -> bool {
@@ -89,7 +105,8 @@ impl Relay {
             return;
         };
         if self.pending() {
-            let rest = self.buffer.get(self.start..self.end).unwrap_or(&[]);
+            let end = self.end.min(self.start + self.write_at_once);
+            let rest = self.buffer.get(self.start..end).unwrap_or(&[]);
             // SAFETY: the slice is valid memory.
             let n = unsafe { libc::write(target.as_raw_fd(), rest.as_ptr().cast(), rest.len()) };
             match usize::try_from(n) {
@@ -101,7 +118,7 @@ impl Relay {
             return;
         }
         // SAFETY: the buffer is valid memory.
-        let n = unsafe { libc::read(source.as_raw_fd(), self.buffer.as_mut_ptr().cast(), PIECE) };
+        let n = unsafe { libc::read(source.as_raw_fd(), self.buffer.as_mut_ptr().cast(), self.buffer.len()) };
         match usize::try_from(n) {
             Ok(0) => self.close(),
             Ok(n) => (self.start, self.end) = (0, n),
@@ -144,15 +161,22 @@ pub fn attend(
         if !running && !outputs.iter().any(Relay::is_open) {
             return Ok(End::Ended);
         }
+        // Everything inside has ended with its pid 1: what is not in the pipes by now will never come, even if some
+        // process out here has inherited a copy of their other end and keeps them open.
+        let draining = !running && !outputs.iter().any(Relay::pending);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if running && left.is_some_and(|left| left.is_zero()) {
             return Ok(End::TimedOut);
         }
         let watch = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut polls = vec![watch(signals.as_raw_fd()), watch(if running { pidfd.as_raw_fd() } else { -1 })];
+        let alive = |fd: RawFd| watch(if running { fd } else { -1 });
+        let mut polls = vec![alive(signals.as_raw_fd()), alive(pidfd.as_raw_fd())];
         polls.push(input.as_ref().filter(|_| running).map_or_else(|| watch(-1), Relay::poll));
         polls.extend(outputs.iter().map(Relay::poll));
-        wait(&mut polls, left.filter(|_| running))?;
+        let ready = wait(&mut polls, if draining { Some(Duration::ZERO) } else { left.filter(|_| running) })?;
+        if draining && ready == 0 {
+            return Ok(End::Ended);
+        }
         let mut ready = polls.iter().map(|poll| poll.revents != 0);
         if ready.next() == Some(true) {
             for signal in take_signals(signals.as_fd()) {
@@ -178,6 +202,10 @@ pub fn attend(
             }
         }
     }
+}
+
+fn access_mode(fd: &OwnedFd) -> Result<OFlag> {
+    Ok(OFlag::from_bits_truncate(nix::fcntl::fcntl(fd.as_fd(), FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE)
 }
 
 fn signal_descriptor() -> Result<OwnedFd> {
@@ -206,7 +234,8 @@ fn take_signals(signals: BorrowedFd<'_>) -> Vec<c_int> {
     }
 }
 
-fn wait(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<()> {
+/// ppoll(2); how many are ready, 0 also when a signal came.
+fn wait(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<usize> {
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs() as libc::time_t,
         tv_nsec: timeout.subsec_nanos() as libc::c_long,
@@ -214,9 +243,9 @@ fn wait(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<()> {
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: an array of pollfd with its length, and a timespec or null.
     let n = unsafe { libc::ppoll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timeout, std::ptr::null()) };
-    match n {
-        0.. => Ok(()),
-        _ if Errno::last() == Errno::EINTR => Ok(()),
-        _ => Err(Errno::last()),
+    match usize::try_from(n) {
+        Ok(n) => Ok(n),
+        Err(_) if Errno::last() == Errno::EINTR => Ok(0),
+        Err(_) => Err(Errno::last()),
     }
 }

@@ -8,7 +8,7 @@
 //! User and group ids, capabilities and `dumpable` belong to the shared memory's process: hyrun-init changes them.
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc::{self, c_char};
@@ -80,7 +80,8 @@ fn run(work: &mut Work<'_>) -> std::result::Result<Infallible, Report> {
             Step::Hostname { name } => sys::set_hostname(name),
             Step::Pivot => child.pivot(),
             Step::EnterCwd { path } => child.enter_cwd(path),
-            Step::Stdio { stdin, stdout, stderr } => stdio([*stdin, *stdout, *stderr]),
+            Step::OpenOwnNull => child.open_own_null(),
+            Step::Stdio { stdin, stdout, stderr } => child.stdio([*stdin, *stdout, *stderr]),
             Step::Hop => Err(hop(work)),
         };
         if let Err(errno) = result {
@@ -106,6 +107,7 @@ pub extern "C" fn main(work: *mut libc::c_void) -> libc::c_int {
 struct Child {
     root: Option<OwnedFd>,
     null: Option<OwnedFd>,
+    own_null: Option<OwnedFd>,
     empty: Option<OwnedFd>,
     files: Option<OwnedFd>,
 }
@@ -118,11 +120,37 @@ impl Child {
     /// The real one: an image's `/dev/null` could be anything (CVE-2025-31133).
     fn open_null(&mut self) -> Result<()> {
         let null = sys::open(c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW)?;
-        let status = sys::stat(null.as_fd())?;
-        if status.st_mode & libc::S_IFMT != libc::S_IFCHR || status.st_rdev != libc::makedev(1, 3) {
+        if !is_null(null.as_fd())? {
             return Err(Errno::ENODEV);
         }
         self.null = Some(null);
+        Ok(())
+    }
+
+    /// The one in the container's `/dev`, before any volume could stand in its place.
+    fn open_own_null(&mut self) -> Result<()> {
+        let null = root::open(self.root()?, c"dev/null", libc::O_RDWR)?;
+        if !is_null(null.as_fd())? {
+            return Err(Errno::ENODEV);
+        }
+        self.own_null = Some(null);
+        Ok(())
+    }
+
+    /// By way of copies above 2, because a source may be the target of another. The host's `/dev/null` does not go
+    /// in: root inside could change the mode of the host's device through the descriptor.
+    fn stdio(&self, sources: [RawFd; 3]) -> Result<()> {
+        let null = self.own_null.as_ref().ok_or(Errno::EBADF)?;
+        let [a, b, c] = sources.map(|source| {
+            if source < 0 {
+                return sys::duplicate_above_stdio(null.as_raw_fd());
+            }
+            let copy = sys::duplicate_above_stdio(source)?;
+            if is_null(copy.as_fd())? { sys::duplicate_above_stdio(null.as_raw_fd()) } else { Ok(copy) }
+        });
+        for (number, source) in [a?, b?, c?].into_iter().enumerate() {
+            sys::duplicate_onto(source.as_fd(), number as RawFd)?;
+        }
         Ok(())
     }
 
@@ -186,13 +214,9 @@ fn store(slots: &mut [RawFd], slot: usize, fd: OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// By way of copies above 2, because a source may be the target of another.
-fn stdio(sources: [RawFd; 3]) -> Result<()> {
-    let [a, b, c] = sources.map(sys::duplicate_above_stdio);
-    for (number, source) in [a?, b?, c?].into_iter().enumerate() {
-        sys::duplicate_onto(source.as_fd(), number as RawFd)?;
-    }
-    Ok(())
+fn is_null(fd: BorrowedFd<'_>) -> Result<bool> {
+    let status = sys::stat(fd)?;
+    Ok(status.st_mode & libc::S_IFMT == libc::S_IFCHR && status.st_rdev == libc::makedev(1, 3))
 }
 
 /// The last hop. Everything but stdio and the report pipe closes with it: a leaked descriptor of a host directory is

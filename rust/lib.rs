@@ -3,6 +3,7 @@
 mod attend;
 mod child;
 mod error;
+mod fork;
 mod fs;
 mod json;
 mod launcher;
@@ -105,7 +106,7 @@ mod _core {
         let name = std::ffi::CString::new(path.as_bytes())?;
         let opened = py.detach(|| {
             // SAFETY: the caller's descriptor, open for the duration of this call.
-            root::open(unsafe { BorrowedFd::borrow_raw(root) }, &name, flags)
+            view::open_in_root(unsafe { BorrowedFd::borrow_raw(root) }, &name, flags)
         });
         opened.map(IntoRawFd::into_raw_fd).map_err(|errno| error::os_error(errno, Some(&path)))
     }

@@ -135,7 +135,11 @@ pub fn mask(root: BorrowedFd<'_>, path: &CStr, null: BorrowedFd<'_>, empty: &mut
         result => result?,
     };
     if sys::stat(target.as_fd())?.st_mode & libc::S_IFMT != libc::S_IFDIR {
-        return sys::attach(sys::clone_tree(Some(null), c"", false)?.as_fd(), target.as_fd());
+        let copy = sys::clone_tree(Some(null), c"", false)?;
+        // It is the host's inode: read-only, or root inside could change its mode.
+        let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NOEXEC;
+        sys::set_mount_attributes(copy.as_fd(), attributes, 0, false)?;
+        return sys::attach(copy.as_fd(), target.as_fd());
     }
     // One empty directory serves all: the first mask makes it, the others are copies of that mount.
     if let Some(first) = empty {

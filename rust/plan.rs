@@ -38,6 +38,7 @@ const CREDENTIALS: usize = 5;
 const HOST_NAME_MAX: usize = 64;
 const NO_NEW_PRIVILEGES: u64 = 1;
 const DIE_WITH_PARENT: u64 = 2;
+const SECCOMP: u64 = 4;
 
 impl Plan {
     /// Check a spec and lay it out.
@@ -189,9 +190,6 @@ fn kernel_file_systems(spec: &Spec, steps: &mut Vec<Step>) {
     if !taken("/sys") {
         steps.push(mount(c"sysfs", c"sys", locked | RDONLY, &[]));
     }
-    if taken("/dev") {
-        return;
-    }
     let sizes = [(c"mode", Some(c"755")), (c"size", Some(c"65536k"))];
     steps.push(mount(c"tmpfs", c"dev", NOSUID, &sizes));
     for (path, major, minor) in DEVICES {
@@ -199,6 +197,11 @@ fn kernel_file_systems(spec: &Spec, steps: &mut Vec<Step>) {
     }
     for (path, content) in LINKS {
         steps.push(Step::Link { path: path.to_owned(), content: content.to_owned() });
+    }
+    steps.push(Step::OpenOwnNull);
+    if taken("/dev") {
+        // A mount on /dev comes on top of this one and brings its own.
+        return;
     }
     let pts = [(c"newinstance", None), (c"ptmxmode", Some(c"0666")), (c"mode", Some(c"0620")), (c"gid", Some(c"5"))];
     let shm = [(c"mode", Some(c"1777")), (c"size", Some(c"65536k"))];
@@ -325,6 +328,9 @@ fn credentials(spec: &Spec) -> Result<Vec<CString>> {
     }
     if spec.die_with_parent {
         flags |= DIE_WITH_PARENT;
+    }
+    if spec.seccomp {
+        flags |= SECCOMP;
     }
     [spec.uid.to_string(), spec.gid.to_string(), groups.join(","), spec.capabilities.to_string(), flags.to_string()]
         .into_iter()

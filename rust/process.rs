@@ -101,8 +101,11 @@ impl Process {
             // SAFETY: the caller gives these descriptors away.
             unsafe { Relay::new(OwnedFd::from_raw_fd(source), OwnedFd::from_raw_fd(target)) }
         };
-        let (input, outputs) = (input.map(relay), outputs.into_iter().map(relay).collect());
-        let end = py.detach(|| attend::attend(self.pidfd.as_fd(), limit, input, outputs));
+        let end = py.detach(|| {
+            let input = input.map(relay).transpose()?;
+            let outputs = outputs.into_iter().map(relay).collect::<sys::Result<_>>()?;
+            attend::attend(self.pidfd.as_fd(), limit, input, outputs)
+        });
         match end {
             Ok(End::Ended) => self.reap(),
             Ok(End::TimedOut) => Ok(None),

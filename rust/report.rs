@@ -8,8 +8,8 @@ use crate::step::text;
 
 /// hyrun-init's steps have numbers from here on (rust/init/main.rs, `Step`); below are indexes into the plan.
 const INIT: u32 = 0x8000;
-const EXEC: u32 = INIT + 9;
-const INTERPRETER: u32 = INIT + 10;
+const EXEC: u32 = INIT + 10;
+const INTERPRETER: u32 = INIT + 11;
 
 /// A failing step and its errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +86,9 @@ impl Report {
             };
             return self.failure("exec", message, Some(command), if missing { 127 } else { 126 });
         }
-        const NAMES: [&str; 9] = [
+        const NAMES: [&str; 10] = [
             "make a session keyring",
+            "install the seccomp filter",
             "drop capabilities from the bounding set",
             "set the supplementary groups",
             "set the group id",

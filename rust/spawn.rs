@@ -39,6 +39,7 @@ pub fn spawn(plan: &Plan) -> Result<Spawned, Error> {
     let parent = |call: &'static str| move |error: io::Error| Error::Parent(call, error);
     let launcher = launcher().map_err(parent("memfd_create"))?;
     let (reader, writer) = report_pipe().map_err(parent("pipe2"))?;
+    let in_flight = crate::fork::close_in_forked_children(writer.as_fd());
     let stack = Stack::new().map_err(parent("mmap"))?;
 
     let mut arguments = vec![c"hyrun-init".to_owned(), c"exec".to_owned(), number(writer.as_raw_fd())];
@@ -52,6 +53,7 @@ pub fn spawn(plan: &Plan) -> Result<Spawned, Error> {
 
     // Ours must go first, or the pipe would never end.
     drop(writer);
+    drop(in_flight);
     match read_report(reader) {
         Ok(None) => Ok(spawned),
         Ok(Some(report)) => {

@@ -136,6 +136,7 @@ pub struct Spec {
     pub(crate) read_only: bool,
     pub(crate) capabilities: u64,
     pub(crate) no_new_privileges: bool,
+    pub(crate) seccomp: bool,
     pub(crate) stdin: i32,
     pub(crate) stdout: i32,
     pub(crate) stderr: i32,
@@ -148,7 +149,7 @@ impl Spec {
     #[pyo3(signature = (*, rootfs, argv, env=Vec::new(), cwd=OsString::from("/"), uid=0, gid=0, groups=Vec::new(),
                         hostname=OsString::new(), network="none".to_owned(), mounts=Vec::new(), files=Vec::new(),
                         masked_paths=Vec::new(), readonly_paths=Vec::new(), read_only=false, capabilities=0,
-                        no_new_privileges=true, stdin=0, stdout=1, stderr=2, die_with_parent=true))]
+                        no_new_privileges=true, seccomp=true, stdin=0, stdout=1, stderr=2, die_with_parent=true))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: the fields of one struct")]
     fn new(
         rootfs: Overlay,
@@ -167,6 +168,7 @@ impl Spec {
         read_only: bool,
         capabilities: u64,
         no_new_privileges: bool,
+        seccomp: bool,
         stdin: i32,
         stdout: i32,
         stderr: i32,
@@ -189,6 +191,7 @@ impl Spec {
             read_only,
             capabilities,
             no_new_privileges,
+            seccomp,
             stdin,
             stdout,
             stderr,

@@ -49,7 +49,9 @@ pub enum Step {
     Pivot,
     /// The working directory becomes the process's.
     EnterCwd { path: CString },
-    /// Descriptors 0, 1 and 2.
+    /// Hold the container's `/dev/null`, for standard streams.
+    OpenOwnNull,
+    /// Descriptors 0, 1 and 2; a negative one means the container's `/dev/null`.
     Stdio { stdin: i32, stdout: i32, stderr: i32 },
     /// Into hyrun-init.
     Hop,
@@ -75,7 +77,7 @@ impl Step {
             Self::ReadOnlyRoot => "read-only",
             Self::Hostname { .. } => "hostname",
             Self::Pivot => "pivot",
-            Self::Stdio { .. } => "stdio",
+            Self::OpenOwnNull | Self::Stdio { .. } => "stdio",
             Self::Hop => "hop",
         }
     }
@@ -110,6 +112,7 @@ impl Step {
                 format!("open {}{}", text(source), if *recursive { " with its submounts" } else { "" })
             }
             Self::OpenNull => "open /dev/null".to_owned(),
+            Self::OpenOwnNull => "open the container's /dev/null".to_owned(),
             Self::PrivatePropagation => "make / private".to_owned(),
             Self::MountOverlay(overlay) => {
                 let lower: Vec<_> = overlay.lowerdirs.iter().map(|path| text(path)).collect();

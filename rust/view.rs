@@ -1,7 +1,7 @@
 //! Looking into an image from the host, without the host's mount table changing.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
 
 use nix::errno::Errno;
@@ -62,4 +62,16 @@ fn in_own_namespace(lowerdirs: &[CString], target: &CStr) -> Result<OwnedFd> {
         Ok(root)
     };
     thread::scope(|scope| scope.spawn(mount).join().unwrap_or(Err(Errno::EFAULT)))
+}
+
+/// Open what `path` means below `root`, as openat2(2) with RESOLVE_IN_ROOT would. Opening a device may do something to
+/// the host (a watchdog starts), so what is neither a file nor a directory is opened with O_PATH and nothing more.
+pub fn open_in_root(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
+    let found = crate::root::open(root, path, libc::O_PATH | flags & libc::O_DIRECTORY)?;
+    let kind = sys::stat(found.as_fd())?.st_mode & libc::S_IFMT;
+    if flags & libc::O_PATH != 0 || !matches!(kind, libc::S_IFREG | libc::S_IFDIR) {
+        return Ok(found);
+    }
+    let again = CString::new(link(&found)).map_err(|_| Errno::EINVAL)?;
+    sys::open(&again, flags & !libc::O_NOFOLLOW)
 }

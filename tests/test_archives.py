@@ -48,7 +48,7 @@ def snapshot(store: Store) -> list[str]:
     return sorted(
         str(path.relative_to(store.root))
         for path in Path(store.root).rglob("*")
-        if "locks" not in path.parts and path.is_file()
+        if not {"locks", "skeleton"} & set(path.parts) and path.is_file()
     )
 
 
@@ -56,7 +56,7 @@ def check(store: Store, name: str, image_id: str) -> None:
     """Check that the image has both layers, in overlayfs's order, and its configuration."""
     image = lookup(store, name)
     assert image.id == image_id
-    top, low = image.lowerdirs(store)
+    top, low = image.own_layers(store)
     assert Path(top, "etc/motd").read_bytes() == b"upper\n"
     assert Path(low, "etc/motd").read_bytes() == b"lower\n"
     assert image.config == CONFIG
@@ -176,7 +176,7 @@ def test_standard_input(store: Store, tmp_path: Path, pipe: bool) -> None:
 def test_a_layer_that_occurs_twice_is_mounted_once(store: Store, tmp_path: Path) -> None:
     docker_archive(tmp_path / "a.tar", [UPPER, LOWER, UPPER], CONFIG, ["x:1"], manifest=_repeated())
     load(store, str(tmp_path / "a.tar"))
-    assert [path[-69:-5] for path in lookup(store, "x:1").lowerdirs(store)] == [
+    assert [path[-69:-5] for path in lookup(store, "x:1").own_layers(store)] == [
         sha256(UPPER)[7:],
         sha256(LOWER)[7:],
     ]
@@ -194,7 +194,7 @@ def test_archives_of_other_tools(store: Store, tmp_path: Path, tool: str) -> Non
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         assert len(load(store, str(layout))) == 2
         changed = next(record for record in image_store.records(store) if record["config"].get("Cmd") == ["ls"])
-        top = lookup(store, changed["id"]).lowerdirs(store)[0]
+        top = lookup(store, changed["id"]).own_layers(store)[0]
         assert Path(top, "etc/motd").read_bytes() == b"upper\n"
         return
     command = [
@@ -208,7 +208,7 @@ def test_archives_of_other_tools(store: Store, tmp_path: Path, tool: str) -> Non
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert load(store, str(target)) == ["Loaded image: x:1"]
     image = lookup(store, "x:1")
-    assert [Path(path, "etc/motd").read_bytes() for path in image.lowerdirs(store)] == [
+    assert [Path(path, "etc/motd").read_bytes() for path in image.own_layers(store)] == [
         b"upper\n",
         b"lower\n",
     ]
@@ -610,7 +610,7 @@ def test_import_makes_one_layer_and_a_configuration(store: Store, tmp_path: Path
     image = lookup(store, "mine")
     assert image.id == image_id
     assert image.config == {"Cmd": ["sh"], "Env": ["A=1"]}
-    (layer,) = image.lowerdirs(store)
+    (layer,) = image.own_layers(store)
     assert Path(layer, "etc/hello").exists()
     assert not Path(layer, "test").exists()
     assert image_store.records(store)[0]["history"][0]["comment"] == "made here"

@@ -8,8 +8,8 @@ import pytest
 
 from hyrun import _core
 from support.leaks import Snapshot, left_since
-from support.processes import forked, status_of
-from support.rootfs import PATIENCE, Box, end, in_process
+from support.processes import status_of
+from support.rootfs import PATIENCE, Box, end, helper, in_process
 
 MEBIBYTE = 1 << 20
 
@@ -94,7 +94,7 @@ def test_the_third_interrupt_kills(box: Box, name: str) -> None:
             assert len(said) == 3, "ready, and two signals that the container saw"
 
         said: list[int] = []
-        person = forked(impatient)
+        person = helper(impatient)
         os.close(reader)
         process = spawn(box, f"trap 'echo got' {name}; echo ready; while :; do sleep 0.01; done", stdout=writer)
         assert _core.attend(process) == -signal.SIGKILL

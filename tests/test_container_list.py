@@ -24,7 +24,7 @@ def make(store: Store, identifier: str = ONE, name: str = "one", **config: Any) 
     (directory / "upper").mkdir(parents=True)
     (directory / "work").mkdir()
     (directory / "config.json").write_text(json.dumps({"Id": identifier, "Name": name, "Created": 1} | config))
-    os.symlink(identifier, store.path("names", name))
+    os.symlink(containers.link_of_id(identifier), store.path("names", name))
     return directory
 
 
@@ -196,7 +196,7 @@ def test_other_words_find_nothing(store: Store, word: str) -> None:
 
 
 def test_name_of_nobody_is_free(store: Store) -> None:
-    os.symlink(ONE, store.path("names", "one"))
+    os.symlink(containers.link_of_id(ONE), store.path("names", "one"))
     assert container_list.free_name(store, "one")
     assert os.listdir(store.path("names")) == []
 
@@ -214,6 +214,7 @@ def test_name_of_a_killed_container_without_rm_is_taken(store: Store) -> None:
 
 def test_container_whose_removal_was_interrupted_goes(store: Store) -> None:
     directory = make(store)
+    os.rename(directory / "config.json", directory / containers.REMOVING)
     containers.write_exit(str(directory), 0, 5)
     os.unlink(store.path("names", "one"))
     assert container_list.list_all(store) == []
@@ -222,14 +223,16 @@ def test_container_whose_removal_was_interrupted_goes(store: Store) -> None:
 
 def test_interrupted_removal_does_not_take_volumes_that_were_to_stay(store: Store) -> None:
     anonymous = volumes.create(store).name
-    make(store, Anonymous=[anonymous], Mounts=[{"Type": "volume", "Name": anonymous}])
+    directory = make(store, Anonymous=[anonymous], Mounts=[{"Type": "volume", "Name": anonymous}])
+    os.rename(directory / "config.json", directory / containers.REMOVING)
     os.unlink(store.path("names", "one"))
     assert container_list.list_all(store) == []
     assert os.listdir(store.path("volumes")) == [anonymous]
 
 
 def test_interrupted_removal_does_not_disturb_the_next_of_that_name(store: Store) -> None:
-    make(store)
+    directory = make(store)
+    os.rename(directory / "config.json", directory / containers.REMOVING)
     os.unlink(store.path("names", "one"))
     make(store, TWO, "one")
     assert [record.id for record in container_list.list_all(store)] == [TWO]
@@ -252,7 +255,7 @@ def test_removal_of_a_running_one_needs_force(store: Store, owned: Path, sleeper
 def test_removal_does_not_take_a_name_that_belongs_to_another(store: Store) -> None:
     make(store, ONE, "one")
     os.unlink(store.path("names", "one"))
-    os.symlink(TWO, store.path("names", "one"))
+    os.symlink(containers.link_of_id(TWO), store.path("names", "one"))
     containers.discard(store, ONE, "one", [])
     assert os.listdir(store.path("names")) == ["one"]
 

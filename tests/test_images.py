@@ -65,13 +65,13 @@ def test_an_image_is_found_by_reference_id_and_beginning_of_an_id(store: Store, 
 
 
 def test_layers_are_absolute_and_topmost_first(store: Store, loaded: dict[str, str]) -> None:
-    lower = lookup(store, "one:1").lowerdirs(store)
+    lower = lookup(store, "one:1").own_layers(store)
     assert lower == [store.path("layers", sha256(layer)[7:], "diff") for layer in (TOP, BASE)]
 
 
 def test_host_is_the_root_of_this_machine(store: Store) -> None:
     image = lookup(store, "host")
-    assert image.lowerdirs(store) == ["/"]
+    assert image.own_layers(store) == ["/"]
     assert image.config["Env"][0].startswith("PATH=")
     assert image.present(store)
     assert view(store, "host")["Id"] == "host"
@@ -151,7 +151,7 @@ def test_finding_an_image_imports_next_to_nothing(store: Store, loaded: dict[str
     environment = {**os.environ, "PYTHONPATH": path}
     output = subprocess.run([sys.executable, "-S", "-c", program], env=environment, stdout=subprocess.PIPE, check=True)
     new = output.stdout.decode().split()
-    assert [name for name in new if not name.startswith("hyrun")] == ["__future__"]
+    assert [name for name in new if not name.startswith("hyrun")] in (["__future__"], ["__future__", "errno"])
     assert {name for name in new if name.startswith("hyrun.")} <= {
         "hyrun.errors",
         "hyrun.images",
@@ -235,7 +235,7 @@ def test_an_image_in_use_is_not_removed(store: Store, loaded: dict[str, str], fo
     with pytest.raises(InUse, match="container web"):
         remove(store, "two" if by == "name" else loaded["two:latest"], force=force)
     assert lookup(store, "two").id == loaded["two:latest"]
-    assert all(map(os.path.isdir, lookup(store, "two").lowerdirs(store)))
+    assert all(map(os.path.isdir, lookup(store, "two").own_layers(store)))
 
 
 def test_an_image_in_use_can_lose_all_names_but_the_last(store: Store, loaded: dict[str, str]) -> None:

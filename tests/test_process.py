@@ -9,8 +9,8 @@ import pytest
 
 from hyrun import _core
 from support.leaks import children
-from support.processes import forked, status_of
-from support.rootfs import PATIENCE, Box, end, in_process, wait
+from support.processes import status_of
+from support.rootfs import PATIENCE, Box, end, helper, in_process, wait
 
 
 def ended(process: _core.Process) -> None:
@@ -100,12 +100,16 @@ def test_wait_honours_an_interrupt(box: Box) -> None:
     def work() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with box.running("echo ready; read x") as running:
-            os.write(say, b"x")
-            with pytest.raises(KeyboardInterrupt):
+
+            def say_so_and_wait() -> None:
+                os.write(say, b"x")
                 running.process.wait()
+
+            with pytest.raises(KeyboardInterrupt):
+                say_so_and_wait()
             assert running.process.wait(0) is None
 
-    pid = forked(work)
+    pid = helper(work)
     assert os.read(ready, 1) == b"x"
     os.kill(pid, signal.SIGINT)
     os.close(ready)
@@ -151,7 +155,7 @@ def test_with_sigchld_ignored_the_exit_status_is_lost(box: Box) -> None:
 
 
 def test_a_failing_spawn_leaves_other_children_alone(box: Box) -> None:
-    other = forked(lambda: None)
+    other = helper(lambda: None)
     assert box.refused("nope").exit_code == 127
     assert status_of(other) == 0
 

@@ -51,6 +51,17 @@ def sh(script: str, **options: Any) -> Any:
     return hyrun.run("busybox", ["sh", "-c", script], **options)
 
 
+def pid_of(store: Store, name: str) -> int:
+    """Return the pid of a container's pid 1, once it is recorded: its first output may come before."""
+    from hyrun import container_list
+
+    end = time.monotonic() + PATIENCE
+    while not (pid := container_list.find(store, name).pid):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    return pid
+
+
 def test_result_has_the_fields_of_completed_process() -> None:
     result = hyrun.run("busybox", ["sh", "-c", "echo out; echo err >&2; exit 3"], capture_output=True)
     assert isinstance(result, hyrun.CompletedProcess)
@@ -123,14 +134,12 @@ def test_input_that_nobody_reads_is_dropped() -> None:
 
 
 def test_death_by_signal_is_negative(place: Store) -> None:
-    from hyrun import container_list
-
     reader, writer = os.pipe()
     with ThreadPoolExecutor(1) as other, os.fdopen(reader) as output:
         ended = other.submit(hyrun.run, "busybox", ["sh", "-c", "echo ready; sleep 600"], name="victim", stdout=writer)
         assert output.readline() == "ready\n"
         os.close(writer)
-        os.kill(container_list.find(place, "victim").pid, signal.SIGKILL)
+        os.kill(pid_of(place, "victim"), signal.SIGKILL)
         assert ended.result(PATIENCE).returncode == -signal.SIGKILL
 
 
@@ -326,7 +335,7 @@ def test_container_dies_with_a_process_that_is_killed(place: Store) -> None:
     with _python(code) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        pid = container_list.find(place, "victim").pid
+        pid = pid_of(place, "victim")
         process.kill()
         process.wait(PATIENCE)
         end = time.monotonic() + PATIENCE

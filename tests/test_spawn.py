@@ -14,8 +14,7 @@ import pytest
 from hyrun import _core
 from hyrun.errors import SpawnError
 from support.leaks import Snapshot, left_since
-from support.processes import forked
-from support.rootfs import PATIENCE, Box, end, in_process, renameat2_exchange, wait
+from support.rootfs import PATIENCE, Box, end, helper, in_process, renameat2_exchange, wait
 
 SPAWNS = int(os.environ.get("HYRUN_SPAWNS", "2000"))
 
@@ -141,7 +140,7 @@ def parent_that_is_killed(box: Box, from_thread: bool, die_with_parent: bool) ->
         os.write(say, b"ready\n")
         signal.pause()
 
-    pid = forked(parent)
+    pid = helper(parent)
     echo.started()
     os.close(say)
     assert read_line(ready) == b"ready\n"
@@ -242,7 +241,7 @@ def test_a_directory_swapped_for_a_symlink_leads_nowhere_outside(box: Box, tmp_p
         while True:
             renameat2_exchange(shared / "dir", shared / "link")
 
-    racer = forked(swap)
+    racer = helper(swap)
     table = Snapshot.take().mounts
     started, failed = 0, set()
     try:

@@ -143,19 +143,24 @@ def test_a_caller_without_descriptors_left_is_told(box: Box) -> None:
     in_process(work)
 
 
-def test_credentials_change_only_after_the_hop(box: Box, tmp_path: Path) -> None:
+def test_credentials_change_only_after_the_hop_and_no_signal_comes_before_it(box: Box, tmp_path: Path) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     log = tmp_path / "strace"
-    calls = "execve,execveat,setuid,setgid,setreuid,setregid,setresuid,setresgid,setfsuid,setgroups,capset,prctl"
+    calls = "execve,execveat,clone,rt_sigprocmask,/set.*[ug]id,setgroups,capset,prctl"
     helper = [sys.executable, "-c", HELPER, str(box.rootfs), str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     subprocess.run(["strace", "-f", "-qq", "-o", log, "-e", f"trace={calls}", *helper], check=True, env=environment)
     hopped: set[str] = set()
+    masks: dict[str, str] = {}
     changed: dict[str, set[str]] = {}
     for line in log.read_text().splitlines():
         pid, call = line.split(maxsplit=1)
-        if call.endswith(" = 0") and ("execveat(" in call or "execveat resumed" in call):
+        if call.startswith("rt_sigprocmask(SIG_SETMASK, "):
+            masks[pid] = call.split(", ")[1]
+        elif call.startswith("clone(") and "CLONE_NEWPID" in call:
+            assert masks[pid] == "~[]", f"a handler could run in the child: {line}"
+        elif call.endswith(" = 0") and ("execveat(" in call or "execveat resumed" in call):
             hopped.add(pid)
         elif found := re.match(
             r"(set\w+|capset|prctl\(PR_(?:SET_DUMPABLE|CAPBSET_DROP|CAP_AMBIENT|SET_NO_NEW_PRIVS))", call

@@ -23,9 +23,9 @@ def mode(path: str) -> int:
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
-def test_only_the_way_to_volumes_is_open_to_other_users(store: Store) -> None:
-    assert mode(store.root) == mode(store.path("volumes")) == 0o711
-    for name in ("blobs", "layers", "images", "tags", "containers", "names", "tmp", "locks"):
+def test_nothing_of_the_store_is_open_to_other_users(store: Store) -> None:
+    assert mode(store.root) == 0o700
+    for name in ("volumes", "blobs", "layers", "images", "tags", "containers", "names", "tmp", "locks"):
         assert mode(store.path(name)) == 0o700, name
 
 

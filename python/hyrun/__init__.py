@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from .errors import SpawnError as SpawnError
     from .errors import StorageError as StorageError
     from .errors import TimeoutExpired as TimeoutExpired
-    from .process import DEVNULL as DEVNULL
-    from .process import PIPE as PIPE
-    from .process import STDOUT as STDOUT
     from .process import CompletedProcess as CompletedProcess
     from .process import run as run
     from .store import Store as Store
+    from .streams import DEVNULL as DEVNULL
+    from .streams import PIPE as PIPE
+    from .streams import STDOUT as STDOUT
 
 _HOMES = {
     "__version__": "_core",
@@ -44,7 +44,8 @@ _HOMES = {
         ),
         "errors",
     ),
-    **dict.fromkeys(("DEVNULL", "PIPE", "STDOUT", "CompletedProcess", "run"), "process"),
+    **dict.fromkeys(("CompletedProcess", "run"), "process"),
+    **dict.fromkeys(("DEVNULL", "PIPE", "STDOUT"), "streams"),
     "Store": "store",
 }
 

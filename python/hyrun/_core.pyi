@@ -130,8 +130,10 @@ class Spec:
     of its own with lo) or ``host``.
     ``files`` come on top of ``mounts``, which are mounted by the depth of their targets. ``masked_paths`` and
     ``readonly_paths`` need not exist. ``capabilities`` is the bounding set as a bit mask (capabilities(7)); root
-    has them permitted and effective, others have none. ``stdin``, ``stdout`` and ``stderr`` are descriptors of the
-    caller; every other one is closed. ``die_with_parent``: SIGKILL when the calling process ends.
+    has them permitted and effective, others have none. ``seccomp``: refuse the system calls that
+    rust/init/seccomp.rs lists. ``stdin``, ``stdout`` and ``stderr`` are descriptors of the
+    caller, or -1 for the container's own ``/dev/null``; every other descriptor is closed.
+    ``die_with_parent``: SIGKILL when the calling process ends.
     """
 
     def __new__(
@@ -153,6 +155,7 @@ class Spec:
         read_only: bool = False,
         capabilities: int = 0,
         no_new_privileges: bool = True,
+        seccomp: bool = True,
         stdin: int = 0,
         stdout: int = 1,
         stderr: int = 2,
@@ -190,6 +193,8 @@ class Spec:
     def capabilities(self) -> int: ...
     @property
     def no_new_privileges(self) -> bool: ...
+    @property
+    def seccomp(self) -> bool: ...
     @property
     def stdin(self) -> int: ...
     @property
@@ -288,7 +293,10 @@ def open_root(lowerdirs: Sequence[str]) -> int:
     """
 
 def open_in_root(root: int, path: str, flags: int) -> int:
-    """openat2(2) with RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS: symlinks and ``..`` stay below ``root``."""
+    """openat2(2) with RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS: symlinks and ``..`` stay below ``root``.
+
+    What is neither a file nor a directory is opened with O_PATH whatever ``flags`` say: a device is not touched.
+    """
 
 def parse_json(document: bytes) -> Any:
     """Parse a JSON document of at most 128 levels; ValueError says where it is wrong.

@@ -18,7 +18,7 @@ def inspect(record: Record) -> dict[str, Any]:
     argv = config.get("Argv") or [""]
     return {
         "Id": record.id,
-        "Created": timestamp(config.get("Created", 0)),
+        "Created": timestamp(record.created),
         "Path": argv[0],
         "Args": argv[1:],
         "State": {
@@ -84,7 +84,7 @@ def row(record: Record, *, no_trunc: bool) -> dict[str, Any]:
         command = command[:19] + "…"
     labels = config.get("Labels") or {}
     mounts = config.get("Mounts") or []
-    created = timestamp(config.get("Created", 0))
+    created = timestamp(record.created)
     return {
         "Command": f'"{command}"',
         "CreatedAt": created,

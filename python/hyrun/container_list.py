@@ -12,6 +12,7 @@ import time
 
 from . import containers, records
 from .errors import HyrunError, InUse, InvalidArgument, NotFound
+from .locks import lock
 from .staging import sweep
 from .store import Store
 
@@ -31,13 +32,15 @@ class Record:
     nanoseconds since 1970, 0 when unknown.
     """
 
-    __slots__ = ("config", "directory", "exit_status", "finished", "id", "name", "pid", "started", "status")
+    __slots__ = ("config", "created", "directory", "exit_status", "finished", "id", "name", "pid", "started", "status")
 
     def __init__(self, identifier: str, directory: str, config: dict[str, Any]) -> None:
         self.id = identifier
         self.directory = directory
         self.config = config
-        self.name: str = config.get("Name", "")
+        self.name: str = config["Name"]
+        created = config.get("Created")
+        self.created = created if isinstance(created, int) else 0
         self.status = "created"
         self.exit_status: int | None = None
         self.pid = 0
@@ -62,7 +65,7 @@ def list_all(store: Store) -> list[Record]:
         record = settle(store, identifier)
         if record is not None:
             found.append(record)
-    return sorted(found, key=lambda record: (record.config.get("Created", 0), record.id), reverse=True)
+    return sorted(found, key=lambda record: (record.created, record.id), reverse=True)
 
 
 def find(store: Store, word: str) -> Record:
@@ -73,9 +76,7 @@ def find(store: Store, word: str) -> Record:
     matches = [word] if len(word) == 64 and _HEX.issuperset(word) else []
     if not matches:
         try:
-            matches = (
-                [os.readlink(store.path("names", word))] if "/" not in word and word not in ("", ".", "..") else []
-            )
+            matches = [_named(store, word)] if "/" not in word and word not in ("", ".", "..") else []
         except (OSError, ValueError):
             matches = []
     if not matches and word and _HEX.issuperset(word):
@@ -98,11 +99,15 @@ def settle(store: Store, identifier: str) -> Record | None:
         return None
     try:
         config = records.read(f"{directory}/config.json")
-        if config is None or not isinstance(config.get("Id"), str):
-            if lock is not None:
-                # Its maker died before it was a container; nobody else knows it.
+        if config is None or not isinstance(config.get("Name"), str):
+            if lock is None:
+                return None  # being made
+            if os.path.exists(f"{directory}/{containers.REMOVING}") or not _has_content(directory):
+                # It was being removed, or its maker died before it was a container: nobody else knows it.
                 containers.discard(store, identifier, _name_of(store, identifier), [])
-            return None
+                return None
+            # The record was lost, in a power cut say; what the container wrote must not be lost with it.
+            config = {"Name": _name_of(store, identifier)}
         record = Record(identifier, directory, config)
         state = records.read(containers.state_path(store, identifier)) or {}
         ended = records.read(f"{directory}/exit.json")
@@ -112,12 +117,10 @@ def settle(store: Store, identifier: str) -> Record | None:
             record.pid = state.get("pid", 0) if alive else 0
             record.started = state.get("started", 0)
             return record
-        removed = not _has_name(store, record)
-        if ended is None or removed:
+        if ended is None:
             _make_sure_it_is_gone(state)
-            # Without its name it was being removed; what was to go of its volumes went first (containers.discard).
-            if config.get("AutoRemove") or removed:
-                containers.discard(store, identifier, record.name, config.get("Anonymous") or [] if not removed else [])
+            if config.get("AutoRemove"):
+                containers.discard(store, identifier, record.name, config.get("Anonymous") or [])
                 return None
             started = state.get("started", 0)
             containers.write_exit(directory, None, started)
@@ -137,14 +140,12 @@ def remove(store: Store, record: Record, *, force: bool = False, volumes: bool =
 
     Raises InUse for a running one without ``force``, and when it does not end.
     """
-    if record.status == "running":
-        if not force:
-            raise InUse(
-                f"container {record.name} ({record.id[:12]}) is running: end it first, or use hyrun rm -f {record.name}"
-            )
-        kill(store, record, 9)
+    if record.status == "running" and not force:
+        raise InUse(
+            f"container {record.name} ({record.id[:12]}) is running: end it first, or use hyrun rm -f {record.name}"
+        )
     sweep(store)
-    lock = _wait_for_lock(record)
+    lock = _wait_for_lock(store, record, kill_it=force)
     if lock is None:
         return
     try:
@@ -172,32 +173,40 @@ def kill(store: Store, record: Record, signal: int) -> None:
 def free_name(store: Store, name: str) -> bool:
     """Return whether a name that was taken is free now, because what held it turned out to be dead."""
     try:
-        identifier = os.readlink(store.path("names", name))
+        target = os.readlink(store.path("names", name))
     except FileNotFoundError:
         return True
+    identifier = containers.id_of_link(target)
     record = settle(store, identifier)
     if record is not None and record.name == name:
         return False
-    if record is None and not os.path.isdir(store.path("containers", identifier)):
-        # A claim is made with the container's lock held, so this one's owner is dead.
-        try:
-            os.unlink(store.path("names", name))
-        except FileNotFoundError:
-            pass
+    if record is None:
+        with lock(store, "name", name):
+            # Still the same link, and still nobody's: a claim is made with the container's directory there.
+            link = store.path("names", name)
+            try:
+                if os.readlink(link) == target and not os.path.isdir(store.path("containers", identifier)):
+                    os.unlink(link)
+            except FileNotFoundError:
+                pass
     return not os.path.lexists(store.path("names", name))
 
 
-def _has_name(store: Store, record: Record) -> bool:
+def _has_content(directory: str) -> bool:
     try:
-        return os.readlink(store.path("names", record.name)) == record.id
-    except OSError:
+        return bool(os.listdir(f"{directory}/upper"))
+    except FileNotFoundError:
         return False
+
+
+def _named(store: Store, name: str) -> str:
+    return containers.id_of_link(os.readlink(store.path("names", name)))
 
 
 def _name_of(store: Store, identifier: str) -> str:
     for name in os.listdir(store.path("names")):
         try:
-            if os.readlink(store.path("names", name)) == identifier:
+            if _named(store, name) == identifier:
                 return name
         except OSError:
             continue
@@ -256,8 +265,11 @@ def _make_sure_it_is_gone(state: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
-def _wait_for_lock(record: Record) -> int | None:
-    """Return the lock once the owner has let go of it; None when the container has been removed meanwhile."""
+def _wait_for_lock(store: Store, record: Record, *, kill_it: bool) -> int | None:
+    """Return the lock once the owner has let go of it; None when the container has been removed meanwhile.
+
+    ``kill_it`` every time: its pid may be written down only now.
+    """
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -266,6 +278,8 @@ def _wait_for_lock(record: Record) -> int | None:
             return None
         if lock is not None:
             return lock
+        if kill_it:
+            kill(store, record, 9)
         if time.monotonic() > end:
             raise InUse(f"container {record.name} ({record.id[:12]}) does not end: try again")
         time.sleep(0.005)

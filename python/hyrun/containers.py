@@ -9,6 +9,7 @@ nothing but its own.
 
 from __future__ import annotations
 
+import binascii
 import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from .options import Options
     from .users import Identity
     from .volumespec import Mount
+
+
+#: What config.json is called once its container is being removed and has no volumes to remove any more.
+REMOVING = "removing.json"
 
 
 class Container:
@@ -105,8 +110,9 @@ class Container:
                 break
         for name in self._volumes:
             try:
-                volumes.remove(self.store, name)
-            except HyrunError:  # somebody else uses it already
+                # Only without content: another container may have used it meanwhile, and written to it.
+                volumes.remove(self.store, name, only_empty=True)
+            except HyrunError:
                 pass
 
     def _release(self) -> None:
@@ -123,7 +129,8 @@ class Container:
         os.mkdir(f"{self.directory}/work", 0o700)
         self.config = _config(self, self._options, self._image, self._mounts)
         # Whoever removes a volume or an image looks for records afterwards: one of the two sees the other.
-        records.write(f"{self.directory}/config.json", self.config, sync=False)
+        # New, and read by nobody who does not hold the lock or has not looked for the whole of it: no rename.
+        records.create(f"{self.directory}/config.json", self.config)
         if self._options.rootfs is None and not self._image.present(self.store):
             raise NotFound(f"image {self._options.image} was removed just now: load it again")
         for mount in self._mounts:
@@ -257,25 +264,39 @@ def identity_of(user: str, layers: list[str], image: str = "") -> Identity:
     return identity
 
 
+def link_of_id(identifier: str) -> str:
+    """Return what a name's symlink says: the id in base64, because ext4 keeps up to 59 bytes in the inode itself."""
+    return binascii.b2a_base64(bytes.fromhex(identifier), newline=False).decode()
+
+
+def id_of_link(target: str) -> str:
+    """Return the id that a name's symlink says; "" for none."""
+    try:
+        return binascii.a2b_base64(target.encode()).hex()
+    except ValueError:
+        return ""
+
+
 def _claim(store: Store, name: str | None, identifier: str) -> str:
     """Take the name, or a generated one, and return it. symlink(2) makes it for one caller only."""
+    target = link_of_id(identifier)
     if name is not None:
         while True:
             try:
-                os.symlink(identifier, store.path("names", name))
+                os.symlink(target, store.path("names", name))
                 return name
             except FileExistsError:
                 from .container_list import free_name
 
                 if not free_name(store, name):
-                    holder = os.readlink(store.path("names", name))
+                    holder = id_of_link(os.readlink(store.path("names", name)))
                     raise Conflict(
                         f"the container name {name} is in use by container {holder[:12]}: remove or rename that one"
                     ) from None
     for attempt in range(100):
         generated = names.generate() + (str(attempt) if attempt > 4 else "")
         try:
-            os.symlink(identifier, store.path("names", generated))
+            os.symlink(target, store.path("names", generated))
             return generated
         except FileExistsError:
             continue
@@ -403,9 +424,14 @@ def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> N
             volumes.remove(store, volume, ignore=identifier)
         except (NotFound, InUse):
             pass
+    # From here on the next command finishes it, also without the record's help.
+    try:
+        os.rename(f"{directory}/config.json", f"{directory}/{REMOVING}")
+    except FileNotFoundError:
+        pass
     link = store.path("names", name)
     try:
-        if name and os.readlink(link) == identifier:
+        if name and id_of_link(os.readlink(link)) == identifier:
             os.unlink(link)
     except FileNotFoundError:
         pass

@@ -61,6 +61,11 @@ def check(name: str) -> str:
     return name
 
 
+_split: dict[str, list[str]] = {}
+
+
 def _pick(words: str) -> str:
-    choices = words.split()
+    choices = _split.get(words)
+    if choices is None:
+        choices = _split[words] = words.split()
     return choices[int.from_bytes(os.urandom(4), "little") % len(choices)]

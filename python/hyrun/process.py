@@ -8,6 +8,9 @@ from . import containers
 from .errors import InvalidArgument
 from .options import Options
 from .store import Store
+from .streams import DEVNULL as DEVNULL
+from .streams import PIPE, Streams
+from .streams import STDOUT as STDOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,11 +18,6 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from . import _core
-
-#: As subprocess has them, without importing it.
-PIPE = -1
-STDOUT = -2
-DEVNULL = -3
 
 _stores: dict[tuple[str | None, str | None, str | None, str | None], Store] = {}
 
@@ -165,68 +163,6 @@ def _default_store() -> Store:
     if store is None or not os.path.isdir(store.run):
         store = _stores[key] = Store().prepare()
     return store
-
-
-class Streams:
-    """The three standard streams: what the child gets, and our ends of the pipes to it.
-
-    ``terminals`` maps those of our ends that belong to a terminal to its descriptor: a container that held a
-    terminal itself could read what is typed there, so it gets a pipe, and the bytes are carried.
-    """
-
-    __slots__ = ("_opened", "child", "stderr", "stdin", "stdout", "terminals")
-
-    def __init__(self, stdin: Any, stdout: Any, stderr: Any) -> None:
-        self._opened: list[int] = []
-        self.terminals: dict[int, int] = {}
-        self.stdin = self.stdout = self.stderr = -1
-        try:
-            child_in, self.stdin = self._stream(stdin, 0)
-            child_out, self.stdout = self._stream(stdout, 1)
-            child_err, self.stderr = (child_out, -1) if stderr == STDOUT else self._stream(stderr, 2)
-        except BaseException:
-            self.close()
-            raise
-        self.child = (child_in, child_out, child_err)
-
-    def _stream(self, value: Any, number: int) -> tuple[int, int]:
-        """Return the child's descriptor and ours (-1 for none)."""
-        if value == PIPE:
-            return self._pipe(number)
-        if value == DEVNULL or (value is None and number == 0):
-            null = os.open("/dev/null", (os.O_RDONLY if number == 0 else os.O_WRONLY) | os.O_CLOEXEC)
-            self._opened.append(null)
-            return null, -1
-        descriptor = number if value is None else value if isinstance(value, int) else value.fileno()
-        if not os.isatty(descriptor):
-            return descriptor, -1
-        child, ours = self._pipe(number)
-        self.terminals[ours] = descriptor
-        return child, ours
-
-    def _pipe(self, number: int) -> tuple[int, int]:
-        reader, writer = os.pipe()
-        self._opened += (reader, writer)
-        return (reader, writer) if number == 0 else (writer, reader)
-
-    def close_child(self) -> None:
-        """Close what only the child needs, or its end would never be seen."""
-        ours = (self.stdin, self.stdout, self.stderr)
-        for descriptor in self._opened:
-            if descriptor not in ours:
-                os.close(descriptor)
-        self._opened = [descriptor for descriptor in self._opened if descriptor in ours]
-
-    def close_one(self, descriptor: int) -> None:
-        """Close one of our ends."""
-        self._opened.remove(descriptor)
-        os.close(descriptor)
-
-    def close(self) -> None:
-        """Close all that is still open."""
-        for descriptor in self._opened:
-            os.close(descriptor)
-        self._opened = []
 
 
 def _complete(

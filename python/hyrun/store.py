@@ -64,16 +64,17 @@ class Store:
         return f"{self.root}/skeleton"
 
     def prepare(self) -> "Store":
-        """Make the directories on first use: mode 0700, because layers hold other people's setuid files."""
+        """Make the directories on first use.
+
+        Mode 0700: layers hold other people's setuid files and device nodes, and so may volumes (CVE-2021-41091).
+        """
         if self._prepared:
             return self
         # The last one made stands for all of them: one system call on the hot path.
         if not os.path.isdir(self.skeleton):
             try:
-                os.makedirs(self.root, mode=0o711, exist_ok=True)
-                # 0711: volumes' data must be reachable by those to whom it belongs; everything else is 0700.
-                for name in _DIRECTORIES:
-                    os.makedirs(self.path(name), mode=0o711 if name == "volumes" else 0o700, exist_ok=True)
+                for name in ("", *_DIRECTORIES):
+                    os.makedirs(self.path(name), mode=0o700, exist_ok=True)
                 self._make_skeleton()
             except OSError as error:
                 raise StorageError(

@@ -192,6 +192,7 @@ def remove(
     *,
     users: Callable[[Store], Mapping[str, Sequence[str]]] | None = None,
     ignore: str = "",
+    only_empty: bool = False,
 ) -> None:
     """Remove a volume and its data; InUse, naming the containers, when one references it, running or not.
 

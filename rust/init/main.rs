@@ -9,6 +9,7 @@
 mod credentials;
 mod exec;
 mod memory;
+mod seccomp;
 mod sys;
 
 use core::panic::PanicInfo;
@@ -26,12 +27,14 @@ struct Arguments {
 
 const NO_NEW_PRIVILEGES: u64 = 1;
 const DIE_WITH_PARENT: u64 = 2;
+const SECCOMP: u64 = 4;
 
 /// The steps of this program, numbered after those of the plan. The list in `rust/report.rs` names them.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Step {
     Keyring = 0x8000,
+    Seccomp,
     Bounding,
     Groups,
     Gid,
@@ -98,6 +101,9 @@ fn run(arguments: &Arguments, envp: *const *const u8) -> Failure {
         // From here on the end of the report pipe means that the application has been exec'ed.
         sys::set_close_on_exec(arguments.report);
         credentials::leave_keyring()?;
+        if arguments.flags & SECCOMP != 0 {
+            seccomp::refuse_system_calls()?;
+        }
         credentials::limit_bounding_set(arguments.capabilities)?;
         credentials::become_user(arguments.groups, arguments.gid, arguments.uid)?;
         credentials::set_capabilities(arguments.uid, arguments.capabilities)?;

@@ -107,6 +107,15 @@ pub fn new_session_keyring() -> Result<usize, i32> {
     check(unsafe { syscall(number::KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) })
 }
 
+/// prctl(2), PR_SET_SECCOMP with SECCOMP_MODE_FILTER and a struct sock_fprog.
+pub fn install_filter(length: usize, instructions: *const u8) -> Result<usize, i32> {
+    const PR_SET_SECCOMP: usize = 22;
+    const SECCOMP_MODE_FILTER: usize = 2;
+    let program = [length, instructions as usize];
+    // SAFETY: a sock_fprog (length, padding, pointer) over instructions that live longer than the call.
+    check(unsafe { syscall(number::PRCTL, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program.as_ptr() as usize, 0, 0) })
+}
+
 pub fn setgroups(groups: &[u32]) -> Result<usize, i32> {
     // SAFETY: the slice is valid memory.
     check(unsafe { syscall(number::SETGROUPS, groups.len(), groups.as_ptr() as usize, 0, 0, 0) })

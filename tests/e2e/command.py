@@ -112,8 +112,18 @@ class Hyrun:
         return process
 
     def sleeper(self, *flags: object, image: str = "busybox") -> subprocess.Popen[str]:
-        """Start a container that runs until it is ended; return when it runs."""
-        return self.ready("run", *flags, image, "sh", "-c", "echo ready; exec sleep 600")
+        """Start a container that runs until it is ended; return when it runs and is recorded as running."""
+        cidfile = self.cwd.parent / f"cidfile{len(self.started)}"
+        script = "echo ready; exec sleep 600"
+        process = self.ready("run", "--cidfile", cidfile, *flags, image, "sh", "-c", script)
+        state = self.run / f"{cidfile.read_text()}.json"
+        until(lambda: state.exists() and state.stat().st_size > 0, "the state is written")
+        return process
+
+    def mounts(self) -> list[str]:
+        """Return what is mounted on the host from or to the directories of this test."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        return [line for line in lines if str(self.cwd.parent) in line]
 
     def close(self) -> None:
         """End what is still running of the test."""
@@ -138,11 +148,6 @@ class Hyrun:
                     names[:] = []
                 found.update(os.path.join(directory, name) for name in (*names, *files))
         return found
-
-
-def mounts() -> list[str]:
-    """Return what is mounted on the host."""
-    return Path("/proc/self/mountinfo").read_text().splitlines()
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

@@ -74,7 +74,8 @@ def test_ps_of_an_empty_store_prints_the_header_only(hyrun: Hyrun) -> None:
 
 def test_container_ls_is_ps(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "one", "busybox", "true")
-    assert hyrun.out("container", "ls", "-a") == hyrun.out("ps", "-a")
+    form = ("-a", "--format", "{{.ID}} {{.Names}} {{.State}}")
+    assert hyrun.out("container", "ls", *form) == hyrun.out("ps", *form)
 
 
 def test_rm_prints_the_word_and_leaves_nothing(hyrun: Hyrun) -> None:

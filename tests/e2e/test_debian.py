@@ -16,7 +16,7 @@ if os.environ.get("HYRUN_DEBIAN") == "1":
         """The tar of a small Debian."""
         archive = tmp_path_factory.mktemp("debian") / "rootfs.tar"
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=essential", "stable", str(archive)], check=True, timeout=600
+            ["mmdebstrap", "--quiet", "--variant=essential", "bookworm", str(archive)], check=True, timeout=600
         )
         return archive
 

@@ -10,8 +10,7 @@ from e2e.command import Hyrun, Template
 @pytest.fixture
 def bare(hyrun: Hyrun) -> Hyrun:
     """A store without the images of the template."""
-    for name in ("busybox", "entry", "filled"):
-        hyrun("rmi", name)
+    hyrun("rmi", "busybox", "entry", "filled")
     return hyrun
 
 
@@ -127,6 +126,6 @@ def test_image_inspect_prints_what_it_found_and_fails(hyrun: Hyrun) -> None:
 
 
 def test_image_group_has_the_same_commands(hyrun: Hyrun) -> None:
-    assert hyrun.out("image", "ls") == hyrun.out("images")
+    assert hyrun.out("image", "ls", "-q") == hyrun.out("images", "-q")
     hyrun("image", "rm", "entry")
     assert "entry" not in hyrun.out("image", "ls")

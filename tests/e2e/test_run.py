@@ -65,7 +65,9 @@ def test_text_without_interpreter_line_is_126(hyrun: Hyrun) -> None:
 def test_death_by_signal_is_128_and_its_number(hyrun: Hyrun) -> None:
     # Pid 1 cannot send itself a signal: it gets one from the outside.
     process = hyrun.sleeper("--name", "victim")
-    os.kill(hyrun.record("victim")["State"]["Pid"], 9)
+    pid = hyrun.record("victim")["State"]["Pid"]
+    assert pid > 1
+    os.kill(pid, 9)
     assert process.wait() == 137
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import Hyrun, mounts
+from e2e.command import Hyrun
 
 
 def test_anonymous_volume_is_made_and_removed_with_rm(hyrun: Hyrun) -> None:
@@ -138,9 +138,10 @@ def test_hosts_files_come_on_top_of_a_volume_at_etc(hyrun: Hyrun) -> None:
 
 
 def test_nothing_is_mounted_on_the_host_while_it_runs(hyrun: Hyrun) -> None:
-    before = mounts()
-    hyrun.sleeper("--rm", "-v", "/a", "-v", "named:/n", "-v", "./b:/b", "--tmpfs", "/t")
-    assert mounts() == before
+    hyrun.sleeper("--rm", "--name", "one", "-v", "/a", "-v", "named:/n", "-v", "./b:/b", "--tmpfs", "/t")
+    assert hyrun.mounts() == []
+    inside = Path(f"/proc/{hyrun.record('one')['State']['Pid']}/mountinfo").read_text()
+    assert all(f" {place} " in inside for place in ("/", "/a", "/n", "/b", "/t"))
 
 
 def test_volumes_are_seen_by_two_containers_at_once(hyrun: Hyrun) -> None:

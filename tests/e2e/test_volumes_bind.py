@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import PATIENCE, Hyrun, Template
+from e2e.command import COMMAND, PATIENCE, Hyrun, Template
 
 
 @pytest.fixture
@@ -61,17 +61,9 @@ def test_read_only_refuses_writes(hyrun: Hyrun, source: Path, flag: tuple[str, s
     assert not (source / "new").exists()
 
 
-@pytest.fixture
-def below(source: Path) -> Path:
-    """A file system mounted below the source."""
-    directory = source / "below"
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "none", str(directory)], check=True)
-    try:
-        (directory / "inner").write_text("")
-        yield directory
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
+def _with_mount(*steps: str) -> tuple[str, ...]:
+    """Return the command in a mount namespace of its own in which a file system is mounted first."""
+    return ("unshare", "--mount", "sh", "-ec", " && ".join((*steps, 'exec "$@"')), "sh", *COMMAND)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +80,11 @@ def below(source: Path) -> Path:
         (("--mount", "type=bind,src={},dst=/t,bind-recursive=disabled"), "writable"),
     ],
 )
-def test_submounts_of_the_source(hyrun: Hyrun, source: Path, below: Path, flag: tuple[str, str], expected: str) -> None:
+def test_submounts_of_the_source(hyrun: Hyrun, source: Path, flag: tuple[str, str], expected: str) -> None:
+    (source / "below").mkdir()
+    command = _with_mount("mount -t tmpfs none source/below", "touch source/below/inner")
     script = "ls /t/below; touch /t/below/new 2>/dev/null && echo writable || echo read-only"
-    assert hyrun.sh(script, flag[0], flag[1].format(source)) == expected
+    assert hyrun.sh(script, flag[0], flag[1].format(source), command=command) == expected
 
 
 def test_relative_source_starts_from_the_working_directory(hyrun: Hyrun, source: Path) -> None:
@@ -185,18 +179,18 @@ def _import_link(hyrun: Hyrun, tmp_path: Path, name: str, target: str) -> None:
 
 
 def test_shared_propagation_needs_a_shared_mount(hyrun: Hyrun, source: Path) -> None:
-    subprocess.run(["mount", "-t", "tmpfs", "none", str(source)], check=True)
-    try:
-        subprocess.run(["mount", "--make-private", str(source)], check=True)
-        before = hyrun.tree()
-        message = hyrun.refused("run", "-v", f"{source}:/t:rshared", "busybox", "true")
-        assert "not a shared mount" in message
-        assert hyrun.tree() == before
-        subprocess.run(["mount", "--make-shared", str(source)], check=True)
-        assert hyrun.sh("grep -c ' /t .* shared:' /proc/self/mountinfo", "-v", f"{source}:/t:rshared") == "1"
-        assert hyrun.sh("grep -c ' /t .* master:' /proc/self/mountinfo", "-v", f"{source}:/t:rslave") == "1"
-    finally:
-        subprocess.run(["umount", str(source)], check=True)
+    private = _with_mount("mount -t tmpfs none source")
+    before = hyrun.tree()
+    message = hyrun.refused("run", "-v", f"{source}:/t:rshared", "busybox", "true", command=private)
+    assert "not a shared mount" in message
+    assert hyrun.tree() == before
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("rshared", "shared:"), ("rslave", "master:"), ("rprivate", "- tmpfs")])
+def test_propagation_of_a_shared_mount(hyrun: Hyrun, source: Path, mode: str, expected: str) -> None:
+    shared = _with_mount("mount -t tmpfs none source", "mount --make-shared source")
+    (line,) = hyrun.sh("grep ' /t ' /proc/self/mountinfo", "-v", f"{source}:/t:{mode}", command=shared).splitlines()
+    assert line.split(" ")[6].startswith(expected.split()[0])
 
 
 def test_nested_mount_point_below_a_read_only_bind_is_refused(hyrun: Hyrun, source: Path) -> None:

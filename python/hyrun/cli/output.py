@@ -210,6 +210,9 @@ def progress(description: str, total: int | None = None, *, quiet: bool = False,
 
 
 def _lines(lines: list[str]) -> None:
+    if sys.stdout is not None and sys.stdout.isatty():
+        # Labels and authors come from images: for a person they are shown, for a program they are passed on.
+        lines = [visible(line, keep="\n\t") for line in lines]
     if lines:
         _write(sys.stdout, "\n".join(lines) + "\n")
 

@@ -8,6 +8,7 @@ from hyrun import _core, containers
 from hyrun.errors import InvalidArgument
 from hyrun.options import Options
 from hyrun.store import Store
+from hyrun.streams import Streams
 from hyrun.volumespec import parse_mount, parse_tmpfs, parse_volume
 
 TYPE_CHECKING = False
@@ -30,7 +31,7 @@ def run(store: Store, values: dict[str, Any], words: list[str]) -> int:
         print(json.dumps(as_dict(containers.plan(store, options).spec), indent=2))
         return 0
     store.prepare()
-    streams = _Streams(interactive=options.interactive)
+    streams = Streams(0 if options.interactive else None, 1, 2)
     cidfile = _claim_cidfile(values["cidfile"])
     container = None
     try:
@@ -52,7 +53,16 @@ def run(store: Store, values: dict[str, Any], words: list[str]) -> int:
     status = None
     try:
         streams.close_child()
-        status = _core.attend(process, timeout=timeout, input=streams.input, outputs=streams.outputs)
+        # Copies of the caller's: attend closes what it is given, each at its end.
+        carried = {ours: os.dup(theirs) for ours, theirs in streams.carried.items()}
+        streams.give_away()
+        source = carried.pop(streams.stdin, None)
+        status = _core.attend(
+            process,
+            timeout=timeout,
+            input=None if source is None else (source, streams.stdin),
+            outputs=list(carried.items()),
+        )
         if status is None:
             process.kill(9)
             process.wait()
@@ -148,49 +158,6 @@ def _claim_cidfile(path: str | None) -> int | None:
         ) from None
     except OSError as error:
         raise InvalidArgument(f"--cidfile {path}: {error.strerror}") from None
-
-
-class _Streams:
-    """What the container gets as 0, 1 and 2.
-
-    Files and pipes go in as they are: no byte is copied. A terminal does not: without -t docker gives a pipe, and a
-    container that holds the terminal of the host could change its modes or read what is typed there.
-    """
-
-    __slots__ = ("_close", "child", "input", "outputs")
-
-    def __init__(self, *, interactive: bool) -> None:
-        self._close: list[int] = []
-        self.input: tuple[int, int] | None = None
-        self.outputs: list[tuple[int, int]] = []
-        stdin = self._stdin(interactive=interactive)
-        self.child = (stdin, self._output(1), self._output(2))
-
-    def _stdin(self, *, interactive: bool) -> int:
-        if interactive:
-            if not os.isatty(0):
-                return 0
-            reader, writer = os.pipe()
-            self.input = (os.dup(0), writer)
-            self._close.append(reader)
-            return reader
-        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self._close.append(null)
-        return null
-
-    def _output(self, number: int) -> int:
-        if not os.isatty(number):
-            return number
-        reader, writer = os.pipe()
-        self.outputs.append((reader, os.dup(number)))
-        self._close.append(writer)
-        return writer
-
-    def close_child(self) -> None:
-        """Close the container's ends, or their end would never be seen."""
-        for descriptor in self._close:
-            os.close(descriptor)
-        self._close = []
 
 
 def main(arguments: list[str], root: str | None) -> int:
