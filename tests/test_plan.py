@@ -32,6 +32,7 @@ TYPICAL = [
     "symlink /dev/stdout -> /proc/self/fd/1",
     "symlink /dev/stderr -> /proc/self/fd/2",
     "symlink /dev/core -> /proc/kcore",
+    "open the container's /dev/null",
     "mkdir /dev/pts",
     "mount devpts -> dev/pts",
     "mkdir /dev/shm",
