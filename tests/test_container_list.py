@@ -212,27 +212,23 @@ def test_name_of_a_killed_container_without_rm_is_taken(store: Store) -> None:
     assert not container_list.free_name(store, "one")
 
 
-def test_container_whose_removal_was_interrupted_goes(store: Store) -> None:
+def test_container_whose_removal_was_interrupted_goes_with_its_name(store: Store) -> None:
     directory = make(store)
-    os.rename(directory / "config.json", directory / containers.REMOVING)
-    containers.write_exit(str(directory), 0, 5)
-    os.unlink(store.path("names", "one"))
+    os.rename(directory, store.path("tmp", ONE))
     assert container_list.list_all(store) == []
-    assert not directory.exists()
+    assert os.listdir(store.path("tmp")) == os.listdir(store.path("names")) == []
 
 
 def test_interrupted_removal_does_not_take_volumes_that_were_to_stay(store: Store) -> None:
     anonymous = volumes.create(store).name
     directory = make(store, Anonymous=[anonymous], Mounts=[{"Type": "volume", "Name": anonymous}])
-    os.rename(directory / "config.json", directory / containers.REMOVING)
-    os.unlink(store.path("names", "one"))
+    os.rename(directory, store.path("tmp", ONE))
     assert container_list.list_all(store) == []
     assert os.listdir(store.path("volumes")) == [anonymous]
 
 
 def test_interrupted_removal_does_not_disturb_the_next_of_that_name(store: Store) -> None:
-    directory = make(store)
-    os.rename(directory / "config.json", directory / containers.REMOVING)
+    os.rename(make(store), store.path("tmp", ONE))
     os.unlink(store.path("names", "one"))
     make(store, TWO, "one")
     assert [record.id for record in container_list.list_all(store)] == [TWO]

@@ -97,7 +97,7 @@ def test_no_hostname_leaves_the_name_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("target", "missing"),
     [
-        ("/dev", "mount tmpfs -> dev"),
+        ("/dev", "mount devpts -> dev/pts"),
         ("/sys", "mount sysfs -> sys"),
         ("/dev/shm", "mount tmpfs -> dev/shm"),
         ("/dev/pts", "mount devpts -> dev/pts"),

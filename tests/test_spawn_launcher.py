@@ -76,7 +76,7 @@ def test_an_image_that_leads_back_to_its_starter_finds_hyrun_init(box: Box, prog
     assert box.run(command) == (125, "", "hyrun-init: started by hyrun only\n")
     # Arguments of one's own choice: it may only ever become what the container may execute anyway.
     ended = box.run(command, "exec", "1", "0", "0", "", "0", "0", "/bin/true")
-    assert (ended.returncode, ended.stderr) in [(0, ""), (125, "hyrun-init: started by hyrun only\n")]
+    assert (ended.returncode, ended.stderr) in [(0, ""), (125, ""), (125, "hyrun-init: started by hyrun only\n")]
 
 
 def test_the_starter_cannot_be_written_to_from_inside(box: Box, programs: None) -> None:

@@ -224,9 +224,9 @@ def test_a_null_device_of_the_host_that_is_none(box: Box, canary: Path) -> None:
     in_mount_namespace(work)
 
 
-@pytest.mark.parametrize("number", [-1, 9999])
 @pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
-def test_a_bad_stdio_descriptor(box: Box, name: str, number: int) -> None:
+def test_a_bad_stdio_descriptor(box: Box, name: str) -> None:
+    number = 9999
     error = box.refused(**{name: number})
     numbers = [str(number if key == name else default) for default, key in enumerate(("stdin", "stdout", "stderr"))]
     check(error, "stdio", errno.EBADF, None, f"stdio {', '.join(numbers)}: Bad file number")

@@ -60,6 +60,7 @@ class Record:
 def list_all(store: Store) -> list[Record]:
     """Return all containers, newest first, after mending what dead owners left."""
     sweep(store)
+    _free_names_of_nobody(store)
     found = []
     for identifier in os.listdir(store.path("containers")):
         record = settle(store, identifier)
@@ -102,8 +103,8 @@ def settle(store: Store, identifier: str) -> Record | None:
         if config is None or not isinstance(config.get("Name"), str):
             if lock is None:
                 return None  # being made
-            if os.path.exists(f"{directory}/{containers.REMOVING}") or not _has_content(directory):
-                # It was being removed, or its maker died before it was a container: nobody else knows it.
+            if not _has_content(directory):
+                # Its maker died before it was a container: nobody else knows it.
                 containers.discard(store, identifier, _name_of(store, identifier), [])
                 return None
             # The record was lost, in a power cut say; what the container wrote must not be lost with it.
@@ -181,15 +182,33 @@ def free_name(store: Store, name: str) -> bool:
     if record is not None and record.name == name:
         return False
     if record is None:
-        with lock(store, "name", name):
-            # Still the same link, and still nobody's: a claim is made with the container's directory there.
-            link = store.path("names", name)
-            try:
-                if os.readlink(link) == target and not os.path.isdir(store.path("containers", identifier)):
-                    os.unlink(link)
-            except FileNotFoundError:
-                pass
+        _free_name_of_nobody(store, name, target)
     return not os.path.lexists(store.path("names", name))
+
+
+def _free_name_of_nobody(store: Store, name: str, target: str) -> None:
+    with lock(store, "name", name):
+        # Still the same link, and still nobody's: a claim is made with the container's directory there.
+        link = store.path("names", name)
+        try:
+            if os.readlink(link) == target and not os.path.isdir(
+                store.path("containers", containers.id_of_link(target))
+            ):
+                os.unlink(link)
+        except FileNotFoundError:
+            pass
+
+
+def _free_names_of_nobody(store: Store) -> None:
+    """Free the names of containers whose remover died between the two."""
+    identifiers = frozenset(os.listdir(store.path("containers")))
+    for name in os.listdir(store.path("names")):
+        try:
+            target = os.readlink(store.path("names", name))
+        except FileNotFoundError:
+            continue
+        if containers.id_of_link(target) not in identifiers:
+            _free_name_of_nobody(store, name, target)
 
 
 def _has_content(directory: str) -> bool:

@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from .volumespec import Mount
 
 
-#: What config.json is called once its container is being removed and has no volumes to remove any more.
-REMOVING = "removing.json"
-
-
 class Container:
     """A container that this process owns: planned, made, started, and ended by ``finish`` or ``remove``."""
 
@@ -424,9 +420,10 @@ def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> N
             volumes.remove(store, volume, ignore=identifier)
         except (NotFound, InUse):
             pass
-    # From here on the next command finishes it, also without the record's help.
+    # Gone in one step: should this process be killed, what is left is nobody's, and the next command sweeps it up.
+    rubbish = store.path("tmp", identifier)
     try:
-        os.rename(f"{directory}/config.json", f"{directory}/{REMOVING}")
+        os.rename(directory, rubbish)
     except FileNotFoundError:
         pass
     link = store.path("names", name)
@@ -436,7 +433,7 @@ def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> N
     except FileNotFoundError:
         pass
     try:
-        _core.remove_tree(directory)
+        _core.remove_tree(rubbish)
     except FileNotFoundError:
         pass
 

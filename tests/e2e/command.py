@@ -118,6 +118,9 @@ class Hyrun:
         process = self.ready("run", "--cidfile", cidfile, *flags, image, "sh", "-c", script)
         state = self.run / f"{cidfile.read_text()}.json"
         until(lambda: state.exists() and state.stat().st_size > 0, "the state is written")
+        # The shell before it catches SIGINT; sleep does nothing about any signal.
+        name = Path(f"/proc/{json.loads(state.read_text())['pid']}/comm")
+        until(lambda: name.read_text() == "sleep\n", "the shell has become sleep")
         return process
 
     def mounts(self) -> list[str]:
