@@ -321,6 +321,10 @@ fn credentials(spec: &Spec) -> Result<Vec<CString>> {
     if spec.groups.len() > MAX_GROUPS {
         return Err(Invalid(format!("{} supplementary groups: at most {MAX_GROUPS}", spec.groups.len())));
     }
+    // For setresuid(2) it means: leave the id as it is, which is root's.
+    if [spec.uid, spec.gid].iter().chain(&spec.groups).any(|&id| id == u32::MAX) {
+        return Err(Invalid(format!("id {} is no user or group (setresuid(2))", u32::MAX)));
+    }
     let groups: Vec<String> = spec.groups.iter().map(u32::to_string).collect();
     let mut flags = 0;
     if spec.no_new_privileges {

@@ -802,8 +802,12 @@ def test_the_disk_s_refusal_is_an_oserror_with_the_name(layers: Layers) -> None:
     assert caught.value.filename == str(used)
     with pytest.raises(FileNotFoundError):
         layers.unpack(END, layers.base / "missing")
-    with pytest.raises(IsADirectoryError):
-        _core.unpack_layer(os.open(used, os.O_RDONLY), str(layers.fresh()))
+    directory = os.open(used, os.O_RDONLY)
+    try:
+        with pytest.raises(IsADirectoryError):
+            _core.unpack_layer(directory, str(layers.fresh()))
+    finally:
+        os.close(directory)
 
 
 def test_a_target_that_is_a_symlink_is_not_followed(layers: Layers) -> None:

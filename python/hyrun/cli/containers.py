@@ -14,6 +14,7 @@ from . import output
 from .context import store as current_store
 
 _PANEL = "Containers"
+group = typer.Typer(no_args_is_help=True, help="Work with containers. Example: hyrun container ls -a")
 _FILTERS = {"id", "name", "status", "label", "volume", "ancestor", "exited"}
 
 
@@ -146,7 +147,6 @@ def register(app: typer.Typer) -> None:
     app.command("ps", rich_help_panel=_PANEL)(ps)
     app.command("rm", rich_help_panel=_PANEL)(rm)
     app.command("inspect", rich_help_panel=_PANEL)(inspect)
-    group = typer.Typer(no_args_is_help=True, help="Work with containers. Example: hyrun container ls -a")
     group.command("ls")(ps)
     group.command("list", hidden=True)(ps)
     group.command("ps", hidden=True)(ps)

@@ -13,6 +13,7 @@ from hyrun.errors import HyrunError
 from .context import store
 
 _PANEL = "Images"
+group = typer.Typer(no_args_is_help=True, help="Work with images. Example: hyrun image ls")
 _HEADERS = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
 _COLUMNS = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
 
@@ -165,7 +166,6 @@ def inspect(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of images, and the group ``image``, to the application."""
-    group = typer.Typer(no_args_is_help=True, help="Work with images. Example: hyrun image ls")
     for name, function in _TOP.items():
         app.command(name, rich_help_panel=_PANEL)(function)
     for name, function in _GROUP.items():
