@@ -67,6 +67,11 @@ class Container:
         self._directories: list[str] = []
         self._volumes: list[str] = []
 
+    @property
+    def lock(self) -> int:
+        """The descriptor that holds the container's lock."""
+        return self._descriptor
+
     def start(self) -> _core.Process:
         """Spawn it and write down who it is. On an error nothing of the container is left."""
         process = None
@@ -89,12 +94,12 @@ class Container:
             return
         write_exit(self.directory, status, self._started)
         _unlink(state_path(self.store, self.id))
-        self._release()
+        self.release()
 
     def remove(self) -> None:
         """Remove it with its anonymous volumes; named ones stay."""
         discard(self.store, self.id, self.name, self._anonymous)
-        self._release()
+        self.release()
 
     def abandon(self) -> None:
         """Remove it as if it had never been: host directories and named volumes that it brought about go too."""
@@ -111,7 +116,8 @@ class Container:
             except HyrunError:
                 pass
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let go of it as it is: nobody owns it then, or its monitor does."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -328,7 +334,7 @@ def _make_directories(path: str, made: list[str]) -> None:
 
 def _config(container: Container, options: Options, image: Image, mounts: list[Mount]) -> dict[str, Any]:
     """Return the record: docker's names for what `inspect` will show, and what the other commands need."""
-    return {
+    record = {
         "Id": container.id,
         "Name": container.name,
         "Created": time.time_ns(),
@@ -360,6 +366,22 @@ def _config(container: Container, options: Options, image: Image, mounts: list[M
         ],
         "Tmpfs": {mount.target: mount.mode for mount in mounts if not mount.listed},
     }
+    keeping = options.keeping
+    if keeping is not None:
+        from .startspec import pack
+
+        record |= {
+            "Start": pack(container.spec),
+            "Tty": keeping.tty,
+            "StdinOnce": keeping.stdin_once,
+            "Init": options.init,
+            "RestartPolicy": {"Name": keeping.restart[0], "MaximumRetryCount": keeping.restart[1]},
+            "StopTimeout": keeping.stop_timeout,
+            "LogConfig": {"max-size": keeping.log_size, "max-file": keeping.log_files},
+        }
+        if keeping.stop_signal is not None:
+            record["StopSignal"] = keeping.stop_signal
+    return record
 
 
 def state_path(store: Store, identifier: str) -> str:
@@ -367,9 +389,13 @@ def state_path(store: Store, identifier: str) -> str:
     return f"{store.run}/{identifier}.json"
 
 
-def write_state(store: Store, identifier: str, pid: int, started: int) -> None:
-    """Write down which process is the container's pid 1: pid, start time and boot id together say that (proc(5))."""
-    text = f'{{"pid":{pid},"start":{start_time(pid)},"boot":"{boot_id()}","started":{started}}}'
+def write_state(store: Store, identifier: str, pid: int, started: int, *, monitor: int = 0) -> None:
+    """Write down which process is the container's pid 1: pid, start time and boot id together say that (proc(5)).
+
+    ``monitor`` is the pid of its parent when that is not the process that owns it.
+    """
+    more = f',"monitor":{monitor},"monitor_start":{start_time(monitor)}' if monitor else ""
+    text = f'{{"pid":{pid},"start":{start_time(pid)},"boot":"{boot_id()}","started":{started}{more}}}'
     # New for this container, and on tmpfs: no reader sees it half written because the lock tells more than it.
     descriptor = os.open(
         state_path(store, identifier),
