@@ -54,8 +54,12 @@ class Session:
             for descriptor in (channel, pidfd, directory):
                 if descriptor >= 0:
                     os.close(descriptor)
+        if how == "detached":
+            # The shell's next prompt begins on a line of its own.
+            os.write(2, b"\n")
+            return 0
         if value is None:
-            return 0 if how == "detached" else 255
+            return 255
         return 128 + value if how == "signal" else value if value >= 0 else 128 - value
 
     def sit(self, channel: int, pidfd: int) -> tuple[str, int | None]:

@@ -6,10 +6,11 @@ import sys
 from typing import Annotated
 
 import typer
+import typer.main
 
 from hyrun.errors import HyrunError, NotSupported
 
-from . import containers, execute, flag_help, flags, images, lifecycle, output, run, volumes
+from . import containers, execute, flag_help, flags, images, lifecycle, output, run, switches, volumes
 from .context import current
 
 USAGE = 125
@@ -67,6 +68,8 @@ def main(arguments: list[str]) -> int:
     """Run one command and return its exit status."""
     try:
         _refuse_flags(arguments)
+        if any("=" in word for word in arguments):
+            arguments = switches.translate(typer.main.get_command(app), arguments)
         result = app(arguments, standalone_mode=False, prog_name="hyrun")
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
