@@ -426,16 +426,27 @@ def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> N
         os.rename(directory, rubbish)
     except FileNotFoundError:
         pass
-    link = store.path("names", name)
-    try:
-        if name and id_of_link(os.readlink(link)) == identifier:
-            os.unlink(link)
-    except FileNotFoundError:
-        pass
+    if name and not _free_name(store, name, identifier):
+        # Renamed since its owner has read the name.
+        renamed = (records.read(f"{rubbish}/config.json") or {}).get("Name")
+        if isinstance(renamed, str) and renamed != name:
+            _free_name(store, renamed, identifier)
     try:
         _core.remove_tree(rubbish)
     except FileNotFoundError:
         pass
+
+
+def _free_name(store: Store, name: str, identifier: str) -> bool:
+    """Free a name if it is this container's; return whether it was."""
+    link = store.path("names", name)
+    try:
+        if id_of_link(os.readlink(link)) != identifier:
+            return False
+        os.unlink(link)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def try_lock(directory: str) -> int | None:
