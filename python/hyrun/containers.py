@@ -14,7 +14,7 @@ import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from . import _core, images, names, records, spec, volumes, volumespec
+from . import _core, events, images, names, records, spec, volumes, volumespec
 from .errors import Conflict, HyrunError, InUse, InvalidArgument, NotFound
 from .store import Store, new_id
 
@@ -79,6 +79,7 @@ class Container:
             process = _core.spawn(self.spec)
             self._started = time.time_ns()
             write_state(self.store, self.id, process.pid, self._started)
+            self._emit("start")
         except BaseException:
             if process is not None:
                 process.kill(9)
@@ -89,12 +90,19 @@ class Container:
 
     def finish(self, status: int | None) -> None:
         """Write down how it ended (None: not known), or remove it when it was made with --rm; let go of it."""
+        code = 255 if status is None else status if status >= 0 else 128 - status
+        self._emit("die", exitCode=str(code))
         if self._options.remove:
             self.remove()
+            self._emit("destroy")
             return
         write_exit(self.directory, status, self._started)
         _unlink(state_path(self.store, self.id))
         self.release()
+
+    def _emit(self, action: str, **attributes: str) -> None:
+        config = self.config
+        events.emit(self.store, action, self.id, self.name, config["ImageName"], config["Labels"], **attributes)
 
     def remove(self) -> None:
         """Remove it with its anonymous volumes; named ones stay."""
@@ -137,6 +145,7 @@ class Container:
             raise NotFound(f"image {self._options.image} was removed just now: load it again")
         for mount in self._mounts:
             self._make_source(mount)
+        self._emit("create")
 
     def _make_source(self, mount: Mount) -> None:
         if mount.type == "tmpfs":
@@ -452,16 +461,27 @@ def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> N
         os.rename(directory, rubbish)
     except FileNotFoundError:
         pass
-    link = store.path("names", name)
-    try:
-        if name and id_of_link(os.readlink(link)) == identifier:
-            os.unlink(link)
-    except FileNotFoundError:
-        pass
+    if name and not _free_name(store, name, identifier):
+        # Renamed since its owner has read the name.
+        renamed = (records.read(f"{rubbish}/config.json") or {}).get("Name")
+        if isinstance(renamed, str) and renamed != name:
+            _free_name(store, renamed, identifier)
     try:
         _core.remove_tree(rubbish)
     except FileNotFoundError:
         pass
+
+
+def _free_name(store: Store, name: str, identifier: str) -> bool:
+    """Free a name if it is this container's; return whether it was."""
+    link = store.path("names", name)
+    try:
+        if id_of_link(os.readlink(link)) != identifier:
+            return False
+        os.unlink(link)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def try_lock(directory: str) -> int | None:

@@ -11,7 +11,8 @@ import sys
 import time
 from fcntl import F_SETFD, FD_CLOEXEC, fcntl
 
-from . import containers, kept, records
+from . import container_list, containers, kept, records
+from .container_record import Record
 from .errors import HyrunError
 from .store import Store
 
@@ -32,7 +33,7 @@ def main() -> None:
     if config is None:
         return  # somebody has removed it
     if task == "remove":
-        containers.discard(store, identifier, config["Name"], config["Anonymous"])
+        container_list.discard(store, Record(identifier, store.path("containers", identifier), config), volumes=True)
         return
     try:
         _restart(store, config)

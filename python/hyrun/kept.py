@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from . import _core, containers, records, startspec
+from . import _core, containers, events, records, startspec
 from .errors import HyrunError, SpawnError
 from .store import Store
 
@@ -51,21 +51,24 @@ def start(
     *,
     client: int = -1,
     size: tuple[int, int] | None = None,
-    delay: int = FIRST_DELAY,
+    delay: int | None = None,
 ) -> Kept:
     """Start the container of the record ``config``, whose directory's lock is held by the descriptor ``lock``.
 
     ``client`` is one end of `_core.channel_pair`: the container goes with who holds the other. ``size`` is the
-    terminal's, rows and columns. Raises SpawnError; the container counts as ended then, with that error's exit code.
+    terminal's, rows and columns. ``delay`` is given by a restart policy: before the next one, in milliseconds. Raises
+    SpawnError; the container counts as ended then, with that error's exit code.
     """
     directory = store.path("containers", config["Id"])
-    for name in ("stopped", "error"):
+    for name in ("stopped", "error") if delay is not None else ("stopped", "error", "restarts.json"):
         _unlink(f"{directory}/{name}")
     started = time.time_ns()
     records.write(f"{directory}/exit.json", {"status": None, "started": started, "finished": 0}, sync=False)
     opened: list[int] = []
     try:
-        pid, pidfd, monitor, go = _spawn(store, config, directory, lock, client, size, started, delay, opened)
+        pid, pidfd, monitor, go = _spawn(
+            store, config, directory, lock, client, size, started, delay or FIRST_DELAY, opened
+        )
     except HyrunError as error:
         note_failure(directory, error, started)
         raise
@@ -81,6 +84,7 @@ def start(
     finally:
         # Without the byte the monitor ends the container: nobody would know of it.
         os.close(go)
+    _emit(store, "start", config)
     return Kept(pid, pidfd)
 
 
@@ -189,6 +193,10 @@ def _die_event(config: dict[str, Any]) -> str:
     }
     text = _core.format_json(event).decode().replace("%", "%%")
     return text.replace(f'"{mark}T"', "%T").replace(f'"{mark}t"', "%t").replace(f"{mark}e", "%e") + "\n"
+
+
+def _emit(store: Store, action: str, config: dict[str, Any]) -> None:
+    events.emit(store, action, config["Id"], config["Name"], config["ImageName"], config["Labels"])
 
 
 def _unlink(path: str) -> None:

@@ -141,7 +141,10 @@ def test_a_hostile_process_inside_gets_hold_of_nothing(hyrun: Hyrun) -> None:
             for p in /proc/[0-9]*; do
                 n=${p#/proc/}
                 [ "$n" = 1 ] || [ "$n" = $$ ] && continue
-                case "$(readlink $p/exe)" in *hyrun-init*) cat $p/environ $p/maps && echo "got $p"; ls $p/fd/ && echo "fd $p";; esac
+                case "$(readlink $p/exe)" in *hyrun-init*)
+                    cat $p/environ $p/maps && echo "got $p"
+                    ls $p/fd/ && echo "fd $p";;
+                esac
             done 2>/dev/null
         done
     """

@@ -10,7 +10,21 @@ import typer.main
 
 from hyrun.errors import HyrunError, NotSupported
 
-from . import containers, execute, flag_help, flags, images, lifecycle, output, run, switches, volumes
+from . import (
+    containers,
+    ending,
+    events,
+    execute,
+    flag_help,
+    flags,
+    images,
+    lifecycle,
+    logs,
+    output,
+    run,
+    switches,
+    volumes,
+)
 from .context import current
 
 USAGE = 125
@@ -60,6 +74,9 @@ for _name, _parts in _FLAGGED.items():
     containers.group.command(_name, context_settings=flag_help.SETTINGS)(_command)
 containers.register(app)
 lifecycle.register(app)
+ending.register(app)
+logs.register(app)
+events.register(app)
 images.register(app)
 app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
 

@@ -1,4 +1,4 @@
-"""`start` and `attach`."""
+"""`start`, `restart` and `attach`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hyrun import _core, container_list, containers, keeping, kept
+from hyrun import _core, container_list, containers, events, keeping, kept, signal_names, stopping
 from hyrun.attach import Session, connect
 from hyrun.errors import Conflict, HyrunError, InvalidArgument
 from hyrun.store import Store
@@ -104,6 +104,41 @@ def _start_in_front(store: Store, name: str, detach_keys: str | None, *, interac
     return session.sit_to_the_end(ours, started.pidfd, removed=record.directory if config["AutoRemove"] else None)
 
 
+def restart(
+    names: Annotated[list[str], _NAMES],
+    timeout: Annotated[
+        int | None,
+        typer.Option(
+            "--timeout",
+            "--time",
+            "-t",
+            metavar="SECONDS",
+            help="Until SIGKILL; -1: never. 10 unless its own says else.",
+        ),
+    ] = None,
+    signal: Annotated[
+        str | None,
+        typer.Option("--signal", "-s", metavar="SIGNAL", help="Its own stop signal, else SIGTERM, otherwise."),
+    ] = None,
+) -> None:
+    """Stop containers and start them again. Example: hyrun restart -t 3 web"""
+    number = None if signal is None else signal_names.parse(signal)
+    store = current_store()
+
+    def one(name: str) -> None:
+        record = container_list.find(store, name)
+        _startable(record)
+        if record.config["AutoRemove"] and record.active:
+            raise Conflict(f"container {record.name} is removed when it stops (--rm): it cannot start again")
+        for error in stopping.stop(store, [record], signal=number, timeout=timeout):
+            if error is not None:
+                raise error
+        start_one(store, record.id)
+        events.of_container(store, "restart", record)
+
+    _each(names, one)
+
+
 def attach(
     name: Annotated[str, typer.Argument(metavar="CONTAINER", help="Its name, id or the beginning of its id.")],
     no_stdin: Annotated[bool, typer.Option("--no-stdin", help="Only watch.")] = False,
@@ -133,6 +168,7 @@ def attach(
     except BaseException:
         os.close(pidfd)
         raise
+    events.of_container(store, "attach", record)
     _core.block_signals()
     raise typer.Exit(session.sit_to_the_end(channel, pidfd))
 
@@ -154,6 +190,6 @@ def _each(names: list[str], work: Callable[[str], None]) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application and to the group ``container``."""
-    for name, command in (("start", start), ("attach", attach)):
+    for name, command in (("start", start), ("restart", restart), ("attach", attach)):
         app.command(name, rich_help_panel=_PANEL)(command)
         group.command(name)(command)
