@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .errors import SpawnError as SpawnError
     from .errors import StorageError as StorageError
     from .errors import TimeoutExpired as TimeoutExpired
+    from .popen import Popen as Popen
     from .process import CompletedProcess as CompletedProcess
     from .process import run as run
     from .store import Store as Store
@@ -46,6 +47,7 @@ _HOMES = {
     ),
     **dict.fromkeys(("CompletedProcess", "run"), "process"),
     **dict.fromkeys(("DEVNULL", "PIPE", "STDOUT"), "streams"),
+    "Popen": "popen",
     "Store": "store",
 }
 

@@ -68,6 +68,7 @@ def run(
     labels: Mapping[str, str] | None = None,
     network: str = "none",
     read_only: bool = False,
+    init: bool = False,
     rootfs: str | None = None,
     remove: bool = True,
     stdin: int | IO[Any] | None = None,
@@ -94,8 +95,6 @@ def run(
     Raises NotFound (no such image), InvalidArgument, SpawnError (with ``step``, ``errno``, ``filename``,
     ``exit_code``), TimeoutExpired and CalledProcessError (subclasses of subprocess's).
     """
-    if isinstance(args, (str, bytes)):
-        raise InvalidArgument(f"args {args!r}: give a list of strings, one for each argument")
     if capture_output:
         if stdout is not None or stderr is not None:
             raise InvalidArgument("stdout and stderr may not be used with capture_output")
@@ -106,11 +105,11 @@ def run(
         stdin = PIPE
     elif stdin == PIPE:
         raise InvalidArgument("stdin=PIPE: run() has nobody to write to it; use input")
-    options = _options(locals())
+    options = container_options(locals())
     streams = Streams(stdin, stdout, stderr)
     container = None
     try:
-        container = containers.create(store or _default_store(), options, stdio=streams.child)
+        container = containers.create(store or default_store(), options, stdio=streams.child)
         process = container.start()
     except BaseException:
         streams.close()
@@ -120,10 +119,12 @@ def run(
     return _complete(container, process, streams, args, input, timeout, text=text, encoding=encoding, check=check)
 
 
-def _options(given: dict[str, Any]) -> Options:
-    """Return the options that run's keyword arguments make."""
+def container_options(given: dict[str, Any]) -> Options:
+    """Return the options that the keyword arguments of `run`, `Popen` and `Container` make."""
     from . import volumespec
 
+    if isinstance(given["args"], (str, bytes)):
+        raise InvalidArgument(f"args {given['args']!r}: give a list of strings, one for each argument")
     directory = os.getcwd() if given["volumes"] or given["mounts"] else "/"
     user = given["user"]
     environment = given["env"] or {}
@@ -147,10 +148,11 @@ def _options(given: dict[str, Any]) -> Options:
         labels=dict(given["labels"] or {}),
         network=given["network"],
         remove=given["remove"],
+        init=given["init"],
     )
 
 
-def _default_store() -> Store:
+def default_store() -> Store:
     """Return the store that the environment names, prepared once per process."""
     environment = os.environ
     key = (
