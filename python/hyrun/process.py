@@ -37,6 +37,34 @@ class CompletedProcess:
         self.stdout = stdout
         self.stderr = stderr
 
+    @classmethod
+    def of(
+        cls,
+        args: Sequence[str],
+        status: int | None,
+        output: list[bytes | None],
+        timeout: float | None,
+        *,
+        text: bool,
+        encoding: str | None,
+        check: bool,
+    ) -> CompletedProcess:
+        """Return what came out, or raise what is to be raised: a ``status`` of None is a time that was over."""
+        decoded: list[Any] = list(output)
+        if text or encoding:
+            decoded = [
+                None if data is None else data.decode(encoding or "utf-8").replace("\r\n", "\n") for data in output
+            ]
+        if status is None:
+            from .errors import TimeoutExpired
+
+            assert timeout is not None
+            raise TimeoutExpired(list(args), timeout, *decoded)
+        result = cls(args, status, *decoded)
+        if check:
+            result.check_returncode()
+        return result
+
     def __repr__(self) -> str:
         fields = [f"args={self.args!r}", f"returncode={self.returncode!r}"]
         for name in ("stdout", "stderr"):
@@ -202,15 +230,4 @@ def _complete(
     finally:
         streams.close()
         container.finish(status)
-    decoded: list[Any] = list(output)
-    if text or encoding:
-        decoded = [None if data is None else data.decode(encoding or "utf-8").replace("\r\n", "\n") for data in output]
-    if status is None:
-        from .errors import TimeoutExpired
-
-        assert timeout is not None
-        raise TimeoutExpired(list(args), timeout, *decoded)
-    result = CompletedProcess(args, status, *decoded)
-    if check:
-        result.check_returncode()
-    return result
+    return CompletedProcess.of(args, status, output, timeout, text=text, encoding=encoding, check=check)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from hyrun import _core, container_list, containers, events, keeping, kept, signal_names, stopping
+from hyrun import _core, container, container_list, events, keeping, kept, signal_names, stopping
 from hyrun.attach import Session, connect
 from hyrun.errors import Conflict, HyrunError, InvalidArgument
 from hyrun.store import Store
@@ -20,8 +19,6 @@ from .context import current
 from .context import store as current_store
 
 _PANEL = "Containers"
-#: How often a lock is tried, 5 ms apart.
-_TRIES = 200
 _NAMES = typer.Argument(metavar="CONTAINER...", help="Names, ids or unique beginnings of ids.")
 _KEYS = typer.Option("--detach-keys", metavar="KEYS", help="Keys that leave the container; ctrl-p,ctrl-q otherwise.")
 _PROXY = typer.Option("--sig-proxy/--no-sig-proxy", help="Pass signals on to the container.")
@@ -37,7 +34,7 @@ def start(
     """Start containers that were created, or have ended. Example: hyrun start -ai web"""
     store = current_store()
     if not (attach_ or interactive):
-        _each(names, lambda name: start_one(store, name))
+        _each(names, lambda name: _start(store, name))
         return
     if len(names) != 1:
         raise InvalidArgument("start -a and -i take one container: start the others without")
@@ -45,44 +42,19 @@ def start(
     raise typer.Exit(_start_in_front(store, names[0], detach_keys, interactive=interactive, sig_proxy=sig_proxy))
 
 
-def start_one(store: Store, name: str) -> None:
-    """Start one container; one that runs already is left as it is (docker)."""
+def _start(store: Store, name: str) -> None:
     record = container_list.find(store, name)
-    if record.status not in ("created", "exited"):
-        return
-    config = _startable(record)
-    lock = _lock(store, record)
-    try:
-        kept.start(store, config, lock).close()
-    finally:
-        os.close(lock)
-
-
-def _lock(store: Store, record: container_list.Record) -> int:
-    """Return a descriptor that holds the container's lock, which somebody who only looks may have for a moment."""
-    for _ in range(_TRIES):
-        lock = containers.try_lock(record.directory)
-        if lock is not None:
-            return lock
-        time.sleep(0.005)
-    status = container_list.find(store, record.id).status
-    raise Conflict(f"container {record.name} is {status} by now: somebody else has started it")
-
-
-def _startable(record: container_list.Record) -> dict[str, Any]:
-    if record.config.get("Start") is None:
-        raise Conflict(
-            f"container {record.name} ran in the foreground and cannot be started again: use hyrun create, or run -d"
-        )
-    return record.config
+    # One that runs already is left as it is (docker).
+    if not record.active:
+        container.start(store, record)
 
 
 def _start_in_front(store: Store, name: str, detach_keys: str | None, *, interactive: bool, sig_proxy: bool) -> int:
     record = container_list.find(store, name)
     if record.status not in ("created", "exited"):
         raise Conflict(f"container {record.name} is {record.status}: hyrun attach {record.name}")
-    config = _startable(record)
-    lock = _lock(store, record)
+    config = record.config
+    lock = container.own_startable(store, record)
     ours, theirs = _core.channel_pair()
     try:
         session = Session(
@@ -127,13 +99,16 @@ def restart(
 
     def one(name: str) -> None:
         record = container_list.find(store, name)
-        _startable(record)
+        if not record.kept:
+            raise Conflict(
+                f"container {record.name} ran in the foreground and cannot be started again: use hyrun run -d"
+            )
         if record.config["AutoRemove"] and record.active:
             raise Conflict(f"container {record.name} is removed when it stops (--rm): it cannot start again")
         for error in stopping.stop(store, [record], signal=number, timeout=timeout):
             if error is not None:
                 raise error
-        start_one(store, record.id)
+        _start(store, record.id)
         events.of_container(store, "restart", record)
 
     _each(names, one)
