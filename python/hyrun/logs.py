@@ -61,10 +61,12 @@ class Printer:
         _write(self._errors, self._text([line for line in lines if line[34] == STDERR[4]], marks))
 
     def _text(self, lines: list[bytes], marks: set[bytes]) -> bytes:
+        if marks <= WHOLE and lines and not self._inside:
+            if self._timestamps:
+                return b"\n".join([line[:31] + line[HEADER:] for line in lines]) + b"\n"
+            return b"\n".join([line[HEADER:] for line in lines]) + b"\n"
         if self._timestamps:
             return self._with_times(lines)
-        if marks <= WHOLE and lines:
-            return b"\n".join([line[HEADER:] for line in lines]) + b"\n"
         return b"".join([line[HEADER:] + b"\n" if line[38] == _F else line[HEADER:] for line in lines])
 
     def _with_times(self, lines: list[bytes]) -> bytes:

@@ -219,7 +219,9 @@ class _Ending:
         return False
 
     def _ask(self, now: float) -> None:
-        number = SIGKILL if self._deadline is not None and now >= self._deadline else self._signal
+        # Asked in any case, as docker does with no time of grace at all.
+        over = self._sent != 0 and self._deadline is not None and now >= self._deadline
+        number = SIGKILL if over else self._signal
         if self._sent not in (number, SIGKILL):
             send(self._store, self._record, number)
             self._sent = number

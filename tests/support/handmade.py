@@ -95,7 +95,7 @@ def until(condition: Any, what: str) -> None:
 def lines(*records: tuple[str, str, str], start: int = 0) -> bytes:
     """Return records of a log, one second after the other: (stream, tag, bytes)."""
     return b"".join(
-        f"2026-01-01T00:{index // 60:02d}:{index % 60:02d}.000000000Z {stream} {tag} {data}\n".encode()
+        f"2026-01-01T00:{index // 60 % 60:02d}:{index % 60:02d}.000000000Z {stream} {tag} {data}\n".encode()
         for index, (stream, tag, data) in enumerate(records, start)
     )
 
