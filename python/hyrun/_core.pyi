@@ -281,8 +281,8 @@ def unpack_layer(
     ``source`` is a descriptor. With ``offset`` it is read by pread(2) from there, ``length`` bytes at most, and
     its file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do).
     OCI whiteouts become overlayfs's form. ``recipe`` is a directory that gets what ``assemble_layer`` needs: the file
-    ``recipe``, and ``replaced/`` when entries replace one another. Raises ``hyrun.errors.StorageError`` when the archive is hostile,
-    damaged or over a limit, OSError when the disk refuses.
+    ``recipe``, and ``replaced/`` when entries replace one another. Raises ``hyrun.errors.StorageError`` when the
+    archive is hostile, damaged or over a limit, OSError when the disk refuses.
     """
 
 @final

@@ -9,7 +9,7 @@ import typer
 
 from hyrun.errors import HyrunError, NotSupported
 
-from . import containers, flags, images, output, run_help, volumes
+from . import commit, containers, flags, images, output, run_help, save, volumes
 from .context import current
 
 USAGE = 125
@@ -50,7 +50,9 @@ def options(
 
 app.command("run", context_settings=run_help.SETTINGS, rich_help_panel="Containers")(run_help.command())
 containers.register(app)
+commit.register(app)
 images.register(app)
+save.register(app)
 app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
 
 
