@@ -34,13 +34,21 @@ impl Overlay {
     pub fn mount(&self) -> Result<OwnedFd> {
         let upper = sys::open(&self.upperdir, DIRECTORY)?;
         let work = sys::open(&self.workdir, DIRECTORY)?;
-        match (self.mount_layers(&upper, &work, &self.lowerdirs, None), self.lowerdirs.split_last()) {
-            (Err(Errno::ELOOP), Some((lowest, others))) if !others.is_empty() => {
-                let lowest = wrap(lowest, upper.as_fd())?;
-                self.mount_layers(&upper, &work, others, Some(lowest.as_fd()))
-            }
-            (mounted, _) => mounted,
+        match self.lowerdirs.split_last() {
+            // Known beforehand, because a failed attempt leaves its mark in the workdir of a volatile overlay.
+            Some((lowest, [top, ..])) if holds(lowest, top) => self.mount_above(&upper, &work, lowest),
+            Some((lowest, [_, ..])) => match self.mount_layers(&upper, &work, &self.lowerdirs, None) {
+                Err(Errno::ELOOP) => self.mount_above(&upper, &work, lowest),
+                mounted => mounted,
+            },
+            _ => self.mount_layers(&upper, &work, &self.lowerdirs, None),
         }
+    }
+
+    fn mount_above(&self, upper: &OwnedFd, work: &OwnedFd, lowest: &CStr) -> Result<OwnedFd> {
+        let lowest = wrap(lowest, upper.as_fd())?;
+        let others = self.lowerdirs.split_last().map_or(&[][..], |(_, others)| others);
+        self.mount_layers(upper, work, others, Some(lowest.as_fd()))
     }
 
     /// `lowest` comes below `lowerdirs`.
@@ -116,6 +124,13 @@ impl Overlay {
         sys::mount(Some(c"overlay"), &self.upperdir, Some(c"overlay"), libc::MS_NODEV, Some(options.as_c_str()))?;
         sys::open(&self.upperdir, DIRECTORY)
     }
+}
+
+/// Whether one path is below the other one, by their letters.
+fn holds(outer: &CStr, inner: &CStr) -> bool {
+    let outer = outer.to_bytes();
+    let rest = inner.to_bytes().strip_prefix(outer.strip_suffix(b"/").unwrap_or(outer));
+    rest.is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// Put a layer that holds other layers (the machine's own root, below an image that was committed from it) behind an
