@@ -64,6 +64,11 @@ def main(arguments: list[str]) -> int:
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         return output.pipe_closed()
+    except SystemExit as error:
+        # What Typer makes of a BrokenPipeError.
+        if isinstance(error.__context__, BrokenPipeError):
+            return output.pipe_closed()
+        raise
     except typer.TyperException as error:
         # Typer's own words, with usage and hint, for what it could not parse.
         show = getattr(error, "show", None)
