@@ -15,7 +15,7 @@ use super::output::{Drain, failed};
 
 /// How far back deflate refers.
 const WINDOW: usize = 32 << 10;
-const LEVEL: u32 = 4;
+const LEVEL: u32 = 3;
 /// More threads than this wait for the disk.
 const MAX_THREADS: usize = 4;
 
