@@ -47,6 +47,8 @@ mod _core {
     #[pymodule_export]
     use crate::json::{format_json, parse_json};
     #[pymodule_export]
+    use crate::layer::packing::{Packed, assemble_layer, pack_layer, tree_changes};
+    #[pymodule_export]
     use crate::layer::python::{Unpacked, unpack_layer};
     #[pymodule_export]
     use crate::monitor::Monitor;
