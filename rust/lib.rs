@@ -2,6 +2,7 @@
 
 mod attend;
 mod child;
+mod cp;
 mod error;
 mod fork;
 mod fs;
@@ -32,6 +33,8 @@ use pyo3::prelude::*;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use crate::cp::python::{cp_archive, cp_open, cp_root, cp_tree, cp_unpack};
     #[pymodule_export]
     use crate::json::{format_json, parse_json};
     #[pymodule_export]

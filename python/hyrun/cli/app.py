@@ -9,7 +9,7 @@ import typer
 
 from hyrun.errors import HyrunError, NotSupported
 
-from . import containers, flags, images, output, run_help, volumes
+from . import containers, flags, images, inside, output, run_help, volumes
 from .context import current
 
 USAGE = 125
@@ -50,6 +50,7 @@ def options(
 
 app.command("run", context_settings=run_help.SETTINGS, rich_help_panel="Containers")(run_help.command())
 containers.register(app)
+inside.register(app)
 images.register(app)
 app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
 
