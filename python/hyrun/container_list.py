@@ -61,6 +61,7 @@ def list_all(store: Store) -> list[Record]:
     """Return all containers, newest first, after mending what dead owners left."""
     sweep(store)
     _free_names_of_nobody(store)
+    _forget_pauses_of_nobody(store)
     found = []
     for identifier in os.listdir(store.path("containers")):
         record = settle(store, identifier)
@@ -118,6 +119,7 @@ def settle(store: Store, identifier: str) -> Record | None:
             record.pid = state.get("pid", 0) if alive else 0
             record.started = state.get("started", 0)
             return record
+        _forget_pause(store, identifier)
         if ended is None:
             _make_sure_it_is_gone(state)
             if config.get("AutoRemove"):
@@ -150,6 +152,7 @@ def remove(store: Store, record: Record, *, force: bool = False, volumes: bool =
     if lock is None:
         return
     try:
+        _forget_pause(store, record.id)
         containers.discard(store, record.id, record.name, (record.config.get("Anonymous") or []) if volumes else [])
     finally:
         os.close(lock)
@@ -165,6 +168,8 @@ def kill(store: Store, record: Record, signal: int) -> None:
         return
     try:
         signals.pidfd_send_signal(descriptor, signal)
+        # It meets the signal only when it goes on; docker's kill ends a pause as well.
+        _forget_pause(store, record.id)
     except ProcessLookupError:
         pass
     finally:
@@ -209,6 +214,22 @@ def _free_names_of_nobody(store: Store) -> None:
             continue
         if containers.id_of_link(target) not in identifiers:
             _free_name_of_nobody(store, name, target)
+
+
+def _forget_pause(store: Store, identifier: str) -> None:
+    """End the pause of a container that is to end, or clean up after that of one that has."""
+    if os.path.lexists(f"{store.run}/{identifier}.paused"):
+        from . import pause
+
+        pause.forget(store, identifier)
+
+
+def _forget_pauses_of_nobody(store: Store) -> None:
+    """Clean up after containers that ended, and were removed, while they were paused."""
+    for name in os.listdir(store.run):
+        identifier, dot, suffix = name.partition(".")
+        if dot and suffix == "paused" and not os.path.isdir(store.path("containers", identifier)):
+            _forget_pause(store, identifier)
 
 
 def _has_content(directory: str) -> bool:

@@ -104,9 +104,7 @@ def copy(store: Store, source: str, target: str, *, archive: bool = False, follo
     """
     start, end = Place(source), Place(target)
     if start.container is not None and end.container is not None:
-        raise NotSupported(
-            "copying between containers is not supported: copy to the host first, or pipe: cp A:/x - | …"
-        )
+        raise NotSupported("copying between containers is not supported: copy to the host first")
     if start.container is None and end.container is None:
         raise InvalidArgument("neither path is in a container: write one of them as CONTAINER:PATH")
     record = find(store, start.container or end.container or "")
@@ -127,6 +125,8 @@ def _from_tree(
         source = from_tree.open(start.path, follow=follow or start.asserts_directory)
     except FileNotFoundError:
         raise NotFound(f"no such file or directory: {start.written}") from None
+    except NotADirectoryError:
+        raise InvalidArgument(f"not a directory: {start.written}") from None
     try:
         mode = os.fstat(source).st_mode
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
@@ -260,9 +260,7 @@ def _mounted_root(record: Record, *, writing: bool) -> tuple[int, int]:
     try:
         return _core.cp_root(rootfs, binds, read_only=not writing or bool(config.get("ReadonlyRootfs")))
     except OSError as error:
-        raise StorageError(
-            f"mount {error.filename or '/'} of container {record.name}: {error.strerror}: see hyrun inspect {record.name}"
-        ) from None
+        raise StorageError(f"mount {error.filename or '/'} of container {record.name}: {error.strerror}") from None
 
 
 @contextmanager
@@ -280,6 +278,7 @@ def _explained(record: Record, start: Place, end: Place) -> Iterator[None]:
         sentences = {
             errno.EISDIR: f"cannot overwrite directory {name} with something that is none",
             errno.ENOTDIR: f"cannot overwrite {name}, which is no directory, with a directory",
+            errno.EBUSY: f"{name} is a mount point: name what is in it",
             errno.ELOOP: f"{name} leads into itself: copy to a place outside of the source",
             errno.EOPNOTSUPP: "a kernel file system (proc, sysfs, …) is not copied from or to: use a command inside",
         }

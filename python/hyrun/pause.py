@@ -68,10 +68,11 @@ def pause(store: Store, record: Record, *, version: int | None = None) -> None:
 
 def unpause(store: Store, record: Record) -> None:
     """Let a paused container go on; Conflict when it is not paused."""
-    if processes.find(store, record.id) is None:
-        forget(store, record.id)
-    elif forget(store, record.id):
-        return
+    found = processes.find(store, record.id)
+    if found is not None:
+        with found:
+            if forget(store, record.id):
+                return
     raise Conflict(f"container {record.name} ({record.id[:12]}) is not paused: hyrun ps shows the state")
 
 
@@ -163,9 +164,7 @@ def _claim(store: Store, record: Record, freezer: Freezer, home: str) -> int:
     except BaseException as error:
         os.close(descriptor)
         if isinstance(error, FileExistsError):
-            raise Conflict(
-                f"container {record.name} ({record.id[:12]}) is already paused: hyrun unpause {record.name} lets it go on"
-            ) from None
+            raise Conflict(f"container {record.name} ({record.id[:12]}) is already paused: see hyrun unpause") from None
         raise
     finally:
         os.unlink(stage)

@@ -102,9 +102,9 @@ def _by_ps(pids: list[int], options: Sequence[str]) -> tuple[list[str], list[lis
     result = _run([_PS, f"-q{listed}", *options])
     if result.returncode:
         result = _run([_PS, *options])
-    if result.returncode:
-        message = (result.stderr or result.stdout).strip().splitlines() or ["no message"]
-        raise InvalidArgument(f"ps {' '.join(options)}: {message[0]}")
+    # It fails as well when it has selected nothing, which is no mistake.
+    if result.returncode and result.stderr:
+        raise InvalidArgument(f"ps {' '.join(options)}: {result.stderr.strip().splitlines()[0]}")
     lines = result.stdout.splitlines()
     titles = lines[0].split() if lines else []
     if "PID" not in titles:

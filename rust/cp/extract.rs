@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
 use nix::sys::stat::{
     FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, futimens, mkdirat, mknodat,
     utimensat,
@@ -291,12 +291,28 @@ fn replacing<T>(parent: BorrowedFd<'_>, name: &CStr, make: impl Fn() -> nix::Res
             Err(Errno::EEXIST) => {}
             made => return made,
         }
+        // unlink(2) would unmount it for the container: only in the caller's own mount namespace is it refused.
+        if is_mount_point(parent, name)? {
+            return Err(Errno::EBUSY);
+        }
         match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno),
         }
     }
     Err(Errno::EEXIST)
+}
+
+/// openat2(2), RESOLVE_NO_XDEV.
+fn is_mount_point(parent: BorrowedFd<'_>, name: &CStr) -> nix::Result<bool> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV);
+    match openat2(parent, name, how) {
+        Ok(_) | Err(Errno::ENOENT) => Ok(false),
+        Err(Errno::EXDEV) => Ok(true),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Open a regular file that is a mount point, to be written anew.

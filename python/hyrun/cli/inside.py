@@ -46,7 +46,10 @@ def cp(
     store = current_store()
     # A copy may take minutes in one system call: Ctrl-C ends it at once. Nothing has to be put in order.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    copied = cp.copy(store, source, target, archive=archive, follow=follow)
+    try:
+        copied = cp.copy(store, source, target, archive=archive, follow=follow)
+    except BrokenPipeError:
+        raise typer.Exit(output.pipe_closed()) from None
     for device in copied.devices:
         output.message(f"hyrun: left out {device}: devices are not copied")
     if not quiet and target != "-" and sys.stdout is not None and sys.stdout.isatty():
