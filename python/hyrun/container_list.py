@@ -228,8 +228,12 @@ def _forget_pauses_of_nobody(store: Store) -> None:
     """Clean up after containers that ended, and were removed, while they were paused."""
     for name in os.listdir(store.run):
         identifier, dot, suffix = name.partition(".")
-        if dot and suffix == "paused" and not os.path.isdir(store.path("containers", identifier)):
+        if not dot or not suffix.startswith("paused") or os.path.isdir(store.path("containers", identifier)):
+            continue
+        if suffix == "paused":
             _forget_pause(store, identifier)
+        else:
+            os.unlink(f"{store.run}/{name}")  # of a pause that was killed
 
 
 def _has_content(directory: str) -> bool:

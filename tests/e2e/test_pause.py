@@ -232,3 +232,14 @@ def test_a_place_that_cannot_be_written_is_passed_over(
     with pytest.raises(HyrunError, match="control group /proc/nowhere/x: No such file"):
         pause.pause(Store(), record(busy))
     assert goes_on(hyrun, busy)
+
+
+def test_a_container_that_forks_as_fast_as_it_can(hyrun: Hyrun, version: int) -> None:
+    script = "echo ready; for i in 1 2 3; do (while :; do (:) & (:) & wait; done) & done; wait"
+    hyrun.ready("run", "--name", "forks", "busybox", "sh", "-c", script)
+    until(lambda: hyrun.record("forks")["State"]["Running"], "the container is recorded as running")
+    for _ in range(3):
+        pause.pause(Store(), record("forks"), version=version)
+        before = times("forks")
+        assert not any(times("forks") != before for _ in range(20))
+        pause.unpause(Store(), record("forks"))
