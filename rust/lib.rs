@@ -4,6 +4,7 @@ mod application;
 mod attend;
 mod channel;
 mod child;
+mod cp;
 mod error;
 mod fork;
 mod fs;
@@ -42,6 +43,8 @@ use pyo3::prelude::*;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use crate::cp::python::{cp_archive, cp_open, cp_root, cp_tree, cp_unpack};
     #[pymodule_export]
     use crate::join::Join;
     #[pymodule_export]

@@ -25,6 +25,11 @@ __all__ = [
     "channel_listen",
     "channel_pair",
     "copy_tree",
+    "cp_archive",
+    "cp_open",
+    "cp_root",
+    "cp_tree",
+    "cp_unpack",
     "format_json",
     "join",
     "open_in_root",
@@ -504,6 +509,39 @@ def remove_tree(path: str) -> None:
 
 def sync_file_system(path: str) -> None:
     """syncfs(2) on the file system that holds ``path``."""
+
+def cp_tree(source: int, target: int, *, name: str, owner: tuple[int, int] | None = None) -> tuple[int, list[str]]:
+    """Copy what ``source`` is (a descriptor with O_PATH) to ``name`` in the open directory ``target``.
+
+    An empty name copies what is in a directory. ``owner`` gets all of it; without, owners, set-id bits and file
+    capabilities are kept. Either tree may change meanwhile: nothing is followed, devices are not opened, an
+    existing file is replaced, an existing directory kept as it is. Returns the bytes of the files and the paths of
+    devices, which are left out. OSError: EISDIR and ENOTDIR when a directory and something else are to replace each
+    other, ELOOP when the target is inside of the source, EOPNOTSUPP for a kernel file system such as proc.
+    """
+
+def cp_archive(source: int, stream: int, *, name: str) -> tuple[int, list[str]]:
+    """As ``cp_tree``, but write a tar to the descriptor ``stream``."""
+
+def cp_unpack(stream: int, target: int, *, owner: tuple[int, int] | None = None) -> tuple[int, list[str]]:
+    """Unpack a tar (plain or gzip) into the open directory ``target``, as ``cp_tree`` copies.
+
+    Raises ``hyrun.errors.StorageError`` for an archive that is damaged or has names with ``..``.
+    """
+
+def cp_root(rootfs: Overlay, binds: Sequence[Bind], *, read_only: bool = False) -> tuple[int, int]:
+    """Mount the root of a container that does not run, with ``binds``, parents first, in a mount namespace of its own.
+
+    Returns descriptors of the root and of the namespace; the mounts are there until both are closed. ``read_only``
+    is the root without the binds. OSError with the mount point it is about. Nothing else may have mounted the
+    writable layer: hold the container's lock.
+    """
+
+def cp_open(root: int, path: str, *, follow: bool) -> int:
+    """Open what ``path`` means below ``root`` with O_PATH (openat2(2), RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS).
+
+    ``follow`` a symlink that is the last component, or open the link itself.
+    """
 
 def open_root(lowerdirs: Sequence[str]) -> int:
     """Open the merged, read-only view of some layers (topmost first) and return a descriptor of its root.

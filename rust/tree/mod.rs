@@ -17,6 +17,7 @@ use nix::sys::stat::{Mode, fstat};
 use crate::fs::DIRECTORY;
 
 pub(crate) use copy::copy;
+pub(crate) use file::Copier;
 pub(crate) use remove::{remove, remove_at};
 
 /// Levels whose directories stay open while the walk is below them; deeper ones are opened again through `..`.

@@ -19,6 +19,7 @@ from . import (
     flag_help,
     flags,
     images,
+    inside,
     lifecycle,
     logs,
     output,
@@ -80,6 +81,7 @@ ending.register(app)
 logs.register(app)
 events.register(app)
 commit.register(app)
+inside.register(app)
 images.register(app)
 save.register(app)
 app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
