@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _HEX: Final = frozenset("0123456789abcdef")
 #: How long `rm -f` waits for a container's owner to notice that it has been killed, in seconds.
 PATIENCE: Final = 10.0
-#: How often one looks again while somebody else is looking, or mending, at the same moment (a millisecond each).
+#: How often one looks again while somebody else is doing something at the same moment (a millisecond each).
 _TRIES: Final = 100
 
 
@@ -77,10 +77,12 @@ def settle(store: Store, identifier: str) -> Record | None:
         try:
             owned = not _try(descriptor, LOCK_SH)
             record = container_record.read(store, identifier, owned=owned)
-            if owned or (record is not None and record.status):
+            if record is not None and owned and record.status == "exited" and not record.finished:
+                pass  # its owner is about to write down how it ended
+            elif owned or (record is not None and record.status):
                 return record
             # Looked at once more with the lock: another one may have mended it, or started it.
-            if _try(descriptor, LOCK_EX) and os.path.isdir(directory):
+            elif _try(descriptor, LOCK_EX) and os.path.isdir(directory):
                 return _mend(store, identifier, directory)
         finally:
             os.close(descriptor)
