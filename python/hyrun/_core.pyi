@@ -9,6 +9,8 @@ from typing import Any, final
 __all__ = [
     "Bind",
     "File",
+    "Join",
+    "Monitor",
     "Overlay",
     "Process",
     "Spec",
@@ -17,15 +19,22 @@ __all__ = [
     "__version__",
     "attend",
     "block_signals",
+    "channel_connect",
+    "channel_listen",
+    "channel_pair",
     "copy_tree",
     "format_json",
+    "join",
     "open_in_root",
     "open_root",
     "parse_json",
     "plan",
     "remove_tree",
+    "sit",
     "spawn",
+    "spawn_kept",
     "sync_file_system",
+    "terminal_size",
     "unpack_layer",
 ]
 
@@ -133,7 +142,10 @@ class Spec:
     has them permitted and effective, others have none. ``seccomp``: refuse the system calls that
     rust/init/seccomp.rs lists. ``stdin``, ``stdout`` and ``stderr`` are descriptors of the
     caller, or -1 for the container's own ``/dev/null``; every other descriptor is closed.
-    ``die_with_parent``: SIGKILL when the calling process ends.
+    ``die_with_parent``: SIGKILL when the calling process ends (of a kept container: its monitor).
+    ``tty``: a terminal of the container's own devpts, ``rows`` by ``columns`` (0: as the kernel makes it), is the
+    controlling terminal and the standard streams; only for ``spawn_kept``. ``init``: hyrun-init stays as pid 1 and
+    reaps orphans; the application is its child.
     """
 
     def __new__(
@@ -160,6 +172,10 @@ class Spec:
         stdout: int = 1,
         stderr: int = 2,
         die_with_parent: bool = True,
+        tty: bool = False,
+        rows: int = 0,
+        columns: int = 0,
+        init: bool = False,
     ) -> Spec: ...
     @property
     def rootfs(self) -> Overlay: ...
@@ -203,6 +219,94 @@ class Spec:
     def stderr(self) -> int: ...
     @property
     def die_with_parent(self) -> bool: ...
+    @property
+    def tty(self) -> bool: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def init(self) -> bool: ...
+
+@final
+class Monitor:
+    """What hyrun-init is told that stays outside as the parent of a kept container.
+
+    Descriptors are the caller's; -1 for none. ``directory`` is the container's, with its lock, which the monitor
+    inherits; ``run`` the run directory; ``log`` is open for appending; ``listener`` is of
+    ``channel_listen``; ``stdin``, ``stdout`` and ``stderr`` are our ends of the container's pipes (with a terminal
+    ``stdin`` other than -1 only says that input is wanted); ``client`` is one end of ``channel_pair``, whose other end
+    ``sit`` takes. ``stdin_once``: input ends with that of the first client; ``lifeline``: the container is killed when
+    ``client`` goes without having said that it detaches.
+
+    At the end ``exit`` is written as ``exit.json`` and ``die`` appended to ``events.log`` in the run directory, with
+    their gaps filled: ``%s`` the exit status (negative for a signal), ``%e`` as a shell has it, ``%t`` the time in
+    nanoseconds, ``%T`` in seconds, ``%%``. ``socket`` and, unless something is to be done, ``state`` are removed from
+    the run directory. Then, with ``remove`` or when ``restart`` (docker's word; ``retries`` are those left) asks for it
+    and no file ``stopped`` is in ``directory``, ``delay`` milliseconds later, the monitor becomes ``python`` (argv with
+    an absolute path) with the environment ``env``, one more argument (``remove`` or ``restart``), and ``directory`` as
+    descriptor 3.
+
+    A log grows to ``max_size`` bytes (0: for ever), and ``max_files`` of them are kept.
+    """
+
+    def __new__(
+        cls,
+        *,
+        directory: int,
+        run: int,
+        log: int,
+        listener: int,
+        exit: str,
+        die: str,
+        state: str,
+        socket: str,
+        python: Sequence[str],
+        env: Sequence[str],
+        stdin: int = ...,
+        stdout: int = ...,
+        stderr: int = ...,
+        client: int = ...,
+        stdin_once: bool = False,
+        lifeline: bool = False,
+        remove: bool = False,
+        restart: str = ...,
+        retries: int = 0,
+        delay: int = 0,
+        max_size: int = 0,
+        max_files: int = 1,
+    ) -> Monitor: ...
+
+@final
+class Join:
+    """A process in a container that runs; ``target`` is a pidfd of its pid 1. The other fields are Spec's.
+
+    ``cwd`` is inside the container. ``cgroups`` are descriptors of ``cgroup.procs`` files that the process enters
+    before it enters anything else. ``tty``: a terminal of the container's devpts.
+    """
+
+    def __new__(
+        cls,
+        *,
+        target: int,
+        argv: Sequence[str],
+        env: Sequence[str] = ...,
+        cwd: str = ...,
+        uid: int = 0,
+        gid: int = 0,
+        groups: Sequence[int] = ...,
+        capabilities: int = 0,
+        no_new_privileges: bool = True,
+        seccomp: bool = True,
+        stdin: int = 0,
+        stdout: int = 1,
+        stderr: int = 2,
+        die_with_parent: bool = True,
+        tty: bool = False,
+        rows: int = 0,
+        columns: int = 0,
+        cgroups: Sequence[int] = ...,
+    ) -> Join: ...
 
 @final
 class Process:
@@ -228,6 +332,59 @@ def spawn(spec: Spec) -> Process:
 
     Raises ``hyrun.errors.SpawnError`` with the failing step; nothing of the container is left then.
     """
+
+def spawn_kept(spec: Spec, monitor: Monitor) -> tuple[int, int, int, int]:
+    """Create the container with a monitor as its parent, which outlives the caller.
+
+    Returns the pid of pid 1, a pidfd of it, the monitor's pid, and a descriptor on which the monitor waits for the
+    byte ``g``; until then nothing that the container does has an effect on the store, and without it the container is
+    killed.
+    Errors as ``spawn``.
+    """
+
+def join(join: Join) -> tuple[Process, int]:
+    """Start a process in a container that runs; return it once the application has been exec'ed, and the master of
+    its terminal (-1 without ``tty``).
+
+    hyrun-init enters, not the caller: hostile processes live in there, and it is untouchable before it does. Raises
+    ``hyrun.errors.SpawnError``; its step is ``join`` when the container has ended.
+    """
+
+def sit(
+    peer: int,
+    *,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    tty: bool = False,
+    keys: bytes = ...,
+    forward: int = ...,
+    insist: bool = False,
+    process: Process | None = None,
+) -> tuple[str, int | None]:
+    """Sit at a container until it ends: ``peer`` is a channel to its monitor, or with ``process`` the master of that
+    process's terminal. Nothing that is given is closed.
+
+    Bytes go between it and the caller's streams (``stdin`` -1: no input). ``tty``: the terminal on ``stdin`` is raw
+    meanwhile, and its size is followed. ``keys`` detach. Signals that arrive (call ``block_signals`` before) go to the
+    pidfd ``forward``; without one SIGINT, SIGTERM, SIGHUP and SIGQUIT end the session. After three SIGINT or SIGTERM
+    the process is killed with ``insist``, and the session ends without.
+
+    Returns ``("exited", status or None)``, ``("detached", None)``, ``("lost", None)`` when the monitor has gone without
+    a word, or ``("signal", number)``.
+    """
+
+def channel_pair() -> tuple[int, int]:
+    """Return two connected ends of a channel to a monitor: sockets that keep messages apart (unix(7))."""
+
+def channel_listen(directory: int, name: str) -> int:
+    """Make the socket ``name`` in an open directory, in place of an old one, and return it listening."""
+
+def channel_connect(directory: int, name: str) -> int:
+    """Connect to such a socket; ConnectionRefusedError or FileNotFoundError when nobody listens."""
+
+def terminal_size(fd: int) -> tuple[int, int] | None:
+    """Return rows and columns of the terminal behind a descriptor; None when it is none."""
 
 def block_signals() -> None:
     """Block the signals that ``attend`` forwards, in the calling thread: from here on they wait for it."""

@@ -146,7 +146,8 @@ def _owned(store: Store, record: Record, state: dict[str, Any], *, over: bool) -
     elif over and _starts_again(record):
         record.status = "restarting"
     else:
-        record.status = "exited"
+        # Its owner is about to write down how it ended: until then nobody knows.
+        record.status = "exited" if over else "running"
 
 
 def _starts_again(record: Record) -> bool:

@@ -15,6 +15,7 @@ class Options:
     ``image`` is a reference, an id or ``host``; empty when ``rootfs`` (a host directory) is given. ``env`` are
     ``NAME=value`` strings; ``volumes``, ``mounts`` and ``tmpfs`` are parsed (module ``volumespec``).
     ``entrypoint`` None keeps the image's, ``""`` clears it. ``remove`` is ``--rm``. ``interactive`` is ``-i``.
+    ``init``: hyrun-init is pid 1 and reaps orphans. With ``keeping`` it may outlive its caller (module ``kept``).
     """
 
     __slots__ = (
@@ -24,7 +25,9 @@ class Options:
         "env",
         "hostname",
         "image",
+        "init",
         "interactive",
+        "keeping",
         "labels",
         "mounts",
         "name",
@@ -57,6 +60,8 @@ class Options:
         network: str = "none",
         remove: bool = False,
         interactive: bool = False,
+        init: bool = False,
+        keeping: Keeping | None = None,
     ) -> None:
         self.image = image
         self.args = list(args)
@@ -75,3 +80,35 @@ class Options:
         self.network = network
         self.remove = remove
         self.interactive = interactive
+        self.init = init
+        self.keeping = keeping
+
+
+class Keeping:
+    """What a container has that may outlive its caller.
+
+    ``restart`` is docker's policy (``no``, ``on-failure``, ``always``, ``unless-stopped``) with how often at most (0:
+    no limit); ``stop_signal`` None is the image's; ``stop_timeout`` is in seconds, None for the default; a log grows to
+    ``log_size`` bytes (0: for ever) and ``log_files`` are kept.
+    """
+
+    __slots__ = ("log_files", "log_size", "restart", "stdin_once", "stop_signal", "stop_timeout", "tty")
+
+    def __init__(
+        self,
+        *,
+        tty: bool = False,
+        stdin_once: bool = False,
+        restart: tuple[str, int] = ("no", 0),
+        stop_signal: str | None = None,
+        stop_timeout: int | None = None,
+        log_size: int = 0,
+        log_files: int = 1,
+    ) -> None:
+        self.tty = tty
+        self.stdin_once = stdin_once
+        self.restart = restart
+        self.stop_signal = stop_signal
+        self.stop_timeout = stop_timeout
+        self.log_size = log_size
+        self.log_files = log_files

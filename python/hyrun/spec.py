@@ -62,6 +62,8 @@ def argv(options: Options, image: Image) -> list[str]:
 def environment(options: Options, image: Image, *, hostname: str, home: str) -> list[str]:
     """Return the environment: defaults, then the image's, then the caller's; nothing of the caller's own."""
     variables = {"PATH": DEFAULT_PATH.partition("=")[2], "HOSTNAME": hostname}
+    if options.keeping is not None and options.keeping.tty:
+        variables["TERM"] = "xterm"
     for entry in (*(image.config.get("Env") or ()), *options.env):
         name, equals, value = entry.partition("=")
         if not name or "\0" in entry:
@@ -191,6 +193,8 @@ def build(
         stdin=stdio[0],
         stdout=stdio[1],
         stderr=stdio[2],
+        tty=options.keeping is not None and options.keeping.tty,
+        init=options.init,
     )
 
 
