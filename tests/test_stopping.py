@@ -239,8 +239,13 @@ def test_paused_one_is_thawed_so_that_it_takes_the_signal(
     store: Store, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     thawed: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def forget(store: Store, identifier: str) -> None:
+        thawed.append((identifier, actions(store)))
+        os.unlink(Path(store.run, f"{identifier}.paused"))
+
     pause = ModuleType("hyrun.pause")
-    pause.thaw_for_signal = lambda store, identifier: thawed.append((identifier, actions(store)))  # type: ignore[attr-defined]
+    pause.forget = forget  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hyrun.pause", pause)
     directory = keep(store)
     with monitored(store, directory, *script(directory, OBEDIENT)):

@@ -13,9 +13,9 @@ import time
 from fcntl import LOCK_NB, LOCK_SH, LOCK_UN, flock
 from signal import SIGKILL, SIGTERM
 
-from . import containers, events, pidfds, records, signal_names
+from . import containers, events, pauses, pidfds, records, signal_names
 from .container_record import Record
-from .errors import HyrunError, InUse, NotSupported
+from .errors import HyrunError, InUse
 from .store import Store
 
 TYPE_CHECKING = False
@@ -86,8 +86,9 @@ def kill(store: Store, record: Record, number: int) -> None:
         return
     if not send(store, record, number):
         raise InUse(f"cannot kill container {record.name}: it has just ended")
-    if record.paused and wish:
-        thaw(store, record)
+    if wish:
+        # Frozen processes meet it only when they go on.
+        pauses.forget(store, record.id)
 
 
 def send(store: Store, record: Record, number: int) -> bool:
@@ -133,17 +134,6 @@ def mark(record: Record) -> None:
     except FileNotFoundError:
         return  # removed meanwhile
     os.close(descriptor)
-
-
-def thaw(store: Store, record: Record) -> None:
-    """Let the processes of a paused container go on: frozen ones do not take the signal that was sent."""
-    from importlib import import_module
-
-    try:
-        pause = import_module("hyrun.pause")
-    except ModuleNotFoundError:
-        raise NotSupported(f"container {record.name} is paused, and this hyrun cannot make it go on") from None
-    pause.thaw_for_signal(store, record.id)
 
 
 def _grace(record: Record) -> int:
@@ -237,11 +227,13 @@ class _Ending:
         over = self._sent != 0 and self._deadline is not None and now >= self._deadline
         number = SIGKILL if over else self._signal
         if self._sent not in (number, SIGKILL):
+            # Each time: whoever was just starting it once more has removed what was written down before.
+            mark(self._record)
             send(self._store, self._record, number)
             self._sent = number
             self._killed = now
-            if os.path.exists(f"{self._store.run}/{self._record.id}.paused"):
-                thaw(self._store, self._record)
+            # Frozen processes meet it only when they go on.
+            pauses.forget(self._store, self._record.id)
         elif self._sent == SIGKILL and now - self._killed > PATIENCE:
             raise self._stuck()
 
