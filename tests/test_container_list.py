@@ -105,7 +105,7 @@ def test_owned_container_without_a_state_is_created(store: Store, owned: Path) -
     assert settle(store).status == "created"
 
 
-def test_owned_container_counts_as_running_until_its_end_is_written_down(store: Store, owned: Path) -> None:
+def test_owned_container_runs_until_its_owner_says_how_it_ended(store: Store, owned: Path) -> None:
     state(store, 999_999_999)
     record = settle(store)
     assert (record.status, record.pid) == ("running", 0)

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hyrun import container_list, container_names, containers, event_log
+from hyrun import container_list, container_names, containers, event_log, records
 from hyrun.errors import Conflict, InvalidArgument
 from hyrun.store import Store
 from support.handmade import ONE, TWO, make, monitored, settle
@@ -94,6 +96,26 @@ def test_disputed_name_is_free_for_the_next_one(store: Store) -> None:
     assert container_names.free_name(store, "two")
     assert not container_names.free_name(store, "one")
     assert names(store) == ["one"]
+
+
+def test_who_looks_in_the_middle_of_a_rename_takes_nothing_for_a_leftover(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(store, ONE, "one")
+    threads = []
+    write = records.write
+
+    def slowly(path: str, value: dict[str, Any], *, sync: bool) -> None:
+        thread = threading.Thread(target=container_list.list_all, args=(store,))
+        threads.append(thread)
+        thread.start()
+        thread.join(0.3)
+        write(path, value, sync=sync)
+
+    monkeypatch.setattr(records, "write", slowly)
+    container_names.rename(store, settle(store), "two")
+    threads[0].join()
+    assert names(store) == ["two"]
 
 
 def test_many_renames_at_once_leave_one_name(store: Store) -> None:

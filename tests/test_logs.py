@@ -311,6 +311,24 @@ def test_follow_loses_nothing_when_the_log_is_rotated(store: Store, outputs: Out
     assert out == b"".join(f"line {number}\n".encode() for number in range(count))
 
 
+def test_what_is_written_just_before_a_rotation_is_printed(
+    store: Store, outputs: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = keep(store)
+    writer = Writer(directory)
+    writer.line()
+    newer = log_files.newer
+
+    def rotated(directory: str, last: log_files.LogFile) -> list[log_files.LogFile]:
+        if writer.number < 3:
+            writer.line()
+            writer.rotate()
+        return newer(directory, last)
+
+    monkeypatch.setattr(log_files, "newer", rotated)
+    assert printed(store, outputs)[0] == b"line 0\nline 1\nline 2\n"
+
+
 def test_follow_waits_for_the_rest_of_a_record(store: Store, outputs: Outputs) -> None:
     def work(writer: Writer) -> None:
         for byte in lines((OUT, "F", "slow")):

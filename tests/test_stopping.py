@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -230,6 +232,38 @@ def test_removal_by_force_ends_what_waits_to_be_started_again(store: Store) -> N
             container_list.remove(store, settle(store))
         container_list.remove(store, settle(store), force=True)
         assert container_list.settle(store, ONE) is None
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "rm"])
+def test_paused_one_is_thawed_so_that_it_takes_the_signal(
+    store: Store, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    thawed: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def forget(store: Store, identifier: str) -> None:
+        thawed.append((identifier, actions(store)))
+        os.unlink(Path(store.run, f"{identifier}.paused"))
+
+    pause = ModuleType("hyrun.pause")
+    pause.forget = forget  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "hyrun.pause", pause)
+    directory = keep(store)
+    with monitored(store, directory, *script(directory, OBEDIENT)):
+        ready(directory)
+        Path(store.run, f"{ONE}.paused").write_text("{}")
+        record = settle(store)
+        assert record.status == "paused"
+        if how == "stop":
+            assert stopping.stop(store, [record]) == [None]
+        elif how == "kill":
+            stopping.kill(store, record, signal.SIGHUP)
+            assert thawed == []
+            stopping.kill(store, record, signal.SIGTERM)
+        else:
+            container_list.remove(store, record, force=True)
+    # The signal first: it is there when the processes go on.
+    assert [identifier for identifier, _ in thawed] == [ONE]
+    assert ("kill", "9" if how == "rm" else "15") in thawed[0][1]
 
 
 def test_removal_by_force_of_an_ended_one_kills_nobody(store: Store) -> None:

@@ -12,7 +12,7 @@ import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 
-from . import container_record, containers, events, pidfds, records
+from . import container_record, containers, events, pauses, pidfds, records
 from .container_names import free_name as free_name
 from .container_names import free_names, name_of, target
 from .container_record import Record as Record
@@ -34,6 +34,7 @@ _TRIES: Final = 100
 def list_all(store: Store) -> list[Record]:
     """Return all containers, newest first, after mending what dead owners left."""
     sweep(store)
+    pauses.forget_those_of_nobody(store)
     found = []
     for identifier in os.listdir(store.path("containers")):
         record = settle(store, identifier)
@@ -113,6 +114,7 @@ def _mend(store: Store, identifier: str, directory: str) -> Record | None:
     if record.status:
         return record
     _make_sure_it_is_gone(records.read(containers.state_path(store, identifier)) or {})
+    pauses.forget(store, identifier)
     if record.config.get("AutoRemove"):
         discard(store, record, volumes=True)
         return None
@@ -125,11 +127,11 @@ def _mend(store: Store, identifier: str, directory: str) -> Record | None:
 
 def discard(store: Store, record: Record, *, volumes: bool) -> None:
     """Remove a container whose lock is held, and with ``volumes`` its anonymous ones."""
-    for suffix in ("sock", "paused"):
-        try:
-            os.unlink(f"{store.run}/{record.id}.{suffix}")
-        except FileNotFoundError:
-            pass
+    pauses.forget(store, record.id)
+    try:
+        os.unlink(f"{store.run}/{record.id}.sock")
+    except FileNotFoundError:
+        pass
     anonymous = (record.config.get("Anonymous") or []) if volumes else []
     containers.discard(store, record.id, record.name, anonymous)
     events.of_container(store, "destroy", record)

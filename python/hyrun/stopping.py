@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import select
 import time
-from fcntl import LOCK_NB, LOCK_SH, flock
+from fcntl import LOCK_NB, LOCK_SH, LOCK_UN, flock
 from signal import SIGKILL, SIGTERM
 
-from . import containers, events, pidfds, records, signal_names
+from . import containers, events, pauses, pidfds, records, signal_names
 from .container_record import Record
-from .errors import HyrunError, InUse, NotSupported
+from .errors import HyrunError, InUse
 from .store import Store
 
 TYPE_CHECKING = False
@@ -43,18 +43,20 @@ def stop(
     """
     endings: list[_Ending | None] = []
     for record in found:
-        if _is_free(record.directory):
+        seconds = _grace(record) if timeout is None else timeout
+        ending = _Ending(store, record, signal or stop_signal(record), None if seconds < 0 else seconds)
+        if ending.is_free():
+            ending.close()
             endings.append(None)
             continue
         mark(record)
-        seconds = _grace(record) if timeout is None else timeout
-        endings.append(_Ending(store, record, signal or stop_signal(record), None if seconds < 0 else seconds))
+        endings.append(ending)
     errors = _end([ending for ending in endings if ending is not None])
     results = []
-    for record, ending in zip(found, endings, strict=True):
-        error = None if ending is None else errors.get(ending)
+    for record, done in zip(found, endings, strict=True):
+        error = None if done is None else errors.get(done)
         results.append(error)
-        if ending is not None and error is None:
+        if done is not None and error is None:
             events.of_container(store, "stop", record)
     return results
 
@@ -80,12 +82,13 @@ def kill(store: Store, record: Record, number: int) -> None:
         mark(record)
     if record.status == "restarting":
         if wish:
-            _Ending(store, record, number, None).end_monitor()
+            end_monitor(store, record)
         return
     if not send(store, record, number):
         raise InUse(f"cannot kill container {record.name}: it has just ended")
-    if record.paused and wish:
-        thaw(store, record)
+    if wish:
+        # Frozen processes meet it only when they go on.
+        pauses.forget(store, record.id)
 
 
 def send(store: Store, record: Record, number: int) -> bool:
@@ -100,6 +103,17 @@ def send(store: Store, record: Record, number: int) -> bool:
     if sent:
         events.of_container(store, "kill", record, signal=str(int(number)))
     return sent
+
+
+def end_monitor(store: Store, record: Record) -> None:
+    """End the owner of a container that waits to be started again."""
+    descriptor = pidfds.open_monitor(records.read(containers.state_path(store, record.id)) or {})
+    if descriptor is None:
+        return
+    try:
+        pidfds.send(descriptor, SIGKILL)
+    finally:
+        os.close(descriptor)
 
 
 def stop_signal(record: Record) -> int:
@@ -122,35 +136,9 @@ def mark(record: Record) -> None:
     os.close(descriptor)
 
 
-def thaw(store: Store, record: Record) -> None:
-    """Let the processes of a paused container go on: frozen ones do not take the signal that was sent."""
-    from importlib import import_module
-
-    try:
-        pause = import_module("hyrun.pause")
-    except ModuleNotFoundError:
-        raise NotSupported(f"container {record.name} is paused, and this hyrun cannot make it go on") from None
-    pause.thaw_for_signal(store, record.id)
-
-
 def _grace(record: Record) -> int:
     seconds = record.config.get("StopTimeout")
     return seconds if isinstance(seconds, int) else GRACE
-
-
-def _is_free(directory: str) -> bool:
-    """Tell whether nobody owns a container; a directory that is gone has no owner."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        flock(descriptor, LOCK_SH | LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def _end(endings: Sequence[_Ending]) -> dict[_Ending, HyrunError]:
@@ -186,6 +174,12 @@ class _Ending:
 
     def __init__(self, store: Store, record: Record, signal: int, grace: float | None) -> None:
         self.pidfd: int | None = None
+        # Held from here on: with --rm the owner moves it away before it has removed it and lets go.
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._directory: int | None = os.open(record.directory, flags)
+        except FileNotFoundError:
+            self._directory = None
         self._store = store
         self._record = record
         self._signal = signal
@@ -196,38 +190,50 @@ class _Ending:
 
     def step(self) -> bool:
         """Do what is to be done now; return whether nobody owns the container any more. InUse when it does not end."""
-        if _is_free(self._record.directory):
+        if self.is_free():
             return True
         now = time.monotonic()
-        if self.pidfd is not None and pidfds.ended(self.pidfd):
-            self.close()
         if self.pidfd is None:
             # Also one that was started again just before the wish was written down.
             self.pidfd = pidfds.open_container(self._state())
-            if self.pidfd is not None and pidfds.ended(self.pidfd):
-                self.close()
             self._sent = 0
+        if self.pidfd is not None and pidfds.ended(self.pidfd):
+            os.close(self.pidfd)
+            self.pidfd = None
         if self.pidfd is not None:
             self._gone = 0.0
             self._ask(now)
             return False
         self._gone = self._gone or now
         if now - self._gone > _BACK_OFF and self._waits_to_start():
-            self.end_monitor()
+            end_monitor(self._store, self._record)
         if now - self._gone > PATIENCE:
             raise self._stuck()
         return False
+
+    def is_free(self) -> bool:
+        """Tell whether nobody owns the container; a directory that is gone has no owner."""
+        if self._directory is None:
+            return True
+        try:
+            flock(self._directory, LOCK_SH | LOCK_NB)
+        except BlockingIOError:
+            return False
+        flock(self._directory, LOCK_UN)
+        return True
 
     def _ask(self, now: float) -> None:
         # Asked in any case, as docker does with no time of grace at all.
         over = self._sent != 0 and self._deadline is not None and now >= self._deadline
         number = SIGKILL if over else self._signal
         if self._sent not in (number, SIGKILL):
+            # Each time: whoever was just starting it once more has removed what was written down before.
+            mark(self._record)
             send(self._store, self._record, number)
             self._sent = number
             self._killed = now
-            if os.path.exists(f"{self._store.run}/{self._record.id}.paused"):
-                thaw(self._store, self._record)
+            # Frozen processes meet it only when they go on.
+            pauses.forget(self._store, self._record.id)
         elif self._sent == SIGKILL and now - self._killed > PATIENCE:
             raise self._stuck()
 
@@ -239,21 +245,12 @@ class _Ending:
             return PATIENCE
         return None if self._deadline is None else self._deadline - time.monotonic()
 
-    def end_monitor(self) -> None:
-        """End the owner of a container that waits to be started again."""
-        descriptor = pidfds.open_monitor(self._state())
-        if descriptor is None:
-            return
-        try:
-            pidfds.send(descriptor, SIGKILL)
-        finally:
-            os.close(descriptor)
-
     def close(self) -> None:
-        """Let go of its pid 1."""
-        if self.pidfd is not None:
-            os.close(self.pidfd)
-            self.pidfd = None
+        """Let go of it."""
+        for descriptor in (self.pidfd, self._directory):
+            if descriptor is not None:
+                os.close(descriptor)
+        self.pidfd = self._directory = None
 
     def _state(self) -> dict[str, object]:
         return records.read(containers.state_path(self._store, self._record.id)) or {}

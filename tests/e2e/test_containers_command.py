@@ -96,15 +96,8 @@ def test_ps_shows_the_last_ones_whatever_their_state(hyrun: Hyrun) -> None:
 
 
 def test_ps_shows_how_large_they_are(hyrun: Hyrun) -> None:
-    hyrun(
-        "run",
-        "--name",
-        "one",
-        "busybox",
-        "sh",
-        "-c",
-        "dd if=/dev/zero of=/file bs=1000 count=5 2>/dev/null; ln /file /l",
-    )
+    script = "dd if=/dev/zero of=/file bs=1000 count=5 2>/dev/null; ln /file /link"
+    hyrun("run", "--name", "one", "busybox", "sh", "-c", script)
     header, row = hyrun.lines("ps", "-as")
     assert header.endswith("SIZE")
     assert "5kB (virtual " in row

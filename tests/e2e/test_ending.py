@@ -1,5 +1,7 @@
 """`stop`, `kill` and `wait` of containers in the foreground."""
 
+from pathlib import Path
+
 import pytest
 
 from e2e.command import PATIENCE, Hyrun, until
@@ -102,8 +104,6 @@ def test_wait_for_what_is_not_there_fails(hyrun: Hyrun) -> None:
 
 
 def _holds_a_pidfd(pid: int) -> bool:
-    from pathlib import Path
-
     try:
         return any("pidfd" in str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:

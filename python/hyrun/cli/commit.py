@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from hyrun.errors import NotSupported
-
 from . import containers
 from .context import store
 
@@ -26,25 +24,33 @@ def commit(
         typer.Option("--change", "-c", help="Dockerfile instruction, such as 'CMD [\"sh\"]'."),
     ] = None,
     pause: Annotated[
-        bool, typer.Option("--pause/--no-pause", "-p", help="Hold a running container still: not supported yet.")
-    ] = False,
+        bool, typer.Option("--pause/--no-pause", "-p", help="Hold a running container still meanwhile.")
+    ] = True,
 ) -> None:
     """Make an image of a container: its writable layer and its configuration.
 
-    What was mounted (volumes, binds, tmpfs) is not in it. A running container goes on meanwhile: a file that it writes
-    at that moment may be in the image in part.
+    What was mounted (volumes, binds, tmpfs) is not in it. A running container is paused meanwhile; with --no-pause it
+    goes on, and a file that it writes at that moment may be in the image in part.
 
     Example: hyrun commit -m 'with tools' -c 'CMD ["sh"]' mossy_beacon tools:1
     """
     from hyrun.commit import commit as make_image
     from hyrun.container_list import find
+    from hyrun.pause import paused
 
     from .output import message as tell
 
-    if pause:
-        raise NotSupported("docker's flag --pause of commit is not supported by hyrun yet: leave it out")
     where = store()
-    made = make_image(where, find(where, container), reference, author=author, message=message, changes=change or ())
+    record = find(where, container)
+    made = make_image(
+        where,
+        record,
+        reference,
+        author=author,
+        message=message,
+        changes=change or (),
+        pause=paused if pause and record.active else None,
+    )
     if made.mounts:
         tell(f"hyrun: not in the image, because it was mounted: {', '.join(made.mounts)}")
     _tell_left_out(made.sockets, made.attributes)
