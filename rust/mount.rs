@@ -35,20 +35,13 @@ impl Overlay {
         let upper = sys::open(&self.upperdir, DIRECTORY)?;
         let work = sys::open(&self.workdir, DIRECTORY)?;
         match self.lowerdirs.split_last() {
-            // Known beforehand, because a failed attempt leaves its mark in the workdir of a volatile overlay.
-            Some((lowest, [top, ..])) if holds(lowest, top) => self.mount_above(&upper, &work, lowest),
-            Some((lowest, [_, ..])) => match self.mount_layers(&upper, &work, &self.lowerdirs, None) {
-                Err(Errno::ELOOP) => self.mount_above(&upper, &work, lowest),
-                mounted => mounted,
-            },
+            // Not found out by trying: a failed attempt leaves its mark in the workdir of a volatile overlay.
+            Some((lowest, others @ [top, ..])) if holds(lowest, top) => {
+                let lowest = wrap(lowest, upper.as_fd())?;
+                self.mount_layers(&upper, &work, others, Some(lowest.as_fd()))
+            }
             _ => self.mount_layers(&upper, &work, &self.lowerdirs, None),
         }
-    }
-
-    fn mount_above(&self, upper: &OwnedFd, work: &OwnedFd, lowest: &CStr) -> Result<OwnedFd> {
-        let lowest = wrap(lowest, upper.as_fd())?;
-        let others = self.lowerdirs.split_last().map_or(&[][..], |(_, others)| others);
-        self.mount_layers(upper, work, others, Some(lowest.as_fd()))
     }
 
     /// `lowest` comes below `lowerdirs`.
@@ -126,8 +119,8 @@ impl Overlay {
     }
 }
 
-/// Whether one path is below the other one, by their letters.
-fn holds(outer: &CStr, inner: &CStr) -> bool {
+/// Whether the path `inner` is below `outer`, by its letters.
+pub fn holds(outer: &CStr, inner: &CStr) -> bool {
     let outer = outer.to_bytes();
     let rest = inner.to_bytes().strip_prefix(outer.strip_suffix(b"/").unwrap_or(outer));
     rest.is_some_and(|rest| rest.starts_with(b"/"))

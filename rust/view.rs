@@ -20,14 +20,11 @@ pub fn open_merged(lowerdirs: &[CString]) -> Result<OwnedFd> {
         [] => Err(Errno::EINVAL),
         // Overlayfs wants two layers; one alone needs no merging.
         [only] => sys::open(only, libc::O_RDONLY | libc::O_DIRECTORY),
-        [first, .., lowest] => {
-            let opened =
-                if kernel_version() >= (6, 5) { detached(lowerdirs) } else { in_own_namespace(lowerdirs, first, None) };
-            match opened {
-                Err(Errno::ELOOP) => in_own_namespace(&lowerdirs[..lowerdirs.len() - 1], first, Some(lowest)),
-                opened => opened,
-            }
+        [others @ .., lowest] if mount::holds(lowest, &lowerdirs[0]) => {
+            in_own_namespace(others, &lowerdirs[0], Some(lowest))
         }
+        _ if kernel_version() >= (6, 5) => detached(lowerdirs),
+        [first, ..] => in_own_namespace(lowerdirs, first, None),
     }
 }
 

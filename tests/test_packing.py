@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 
 from hyrun import _core
 from hyrun.errors import StorageError
-from support.trees import NAMES, Node, add_socket, listing, make, nodes
+from support.nodes import NAMES, Node, add_socket, listing, make, nodes
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 and not os.environ.get("HYRUN_MUST_WORK"), reason="owners and devices need root"

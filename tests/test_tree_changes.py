@@ -110,8 +110,13 @@ def test_a_single_layer_is_seen_without_what_is_mounted_in_it(trees: Trees) -> N
 
 def test_layers_inside_of_the_lowest_one_are_merged_with_it(trees: Trees) -> None:
     trees.fill(trees.top, "from-the-layer")
-    trees.fill(trees.upper, "from-the-layer", "etc/passwd", "new")
-    assert trees.changes(trees.top, Path("/")) == ["C /etc", "C /etc/passwd", "C /from-the-layer", "A /new"]
+    trees.fill(trees.upper, "from-the-layer", "etc/passwd", "seen-nowhere-else")
+    assert trees.changes(trees.top, Path("/")) == [
+        "C /etc",
+        "C /etc/passwd",
+        "C /from-the-layer",
+        "A /seen-nowhere-else",
+    ]
     root = _core.open_root([str(trees.top), "/"])
     try:
         assert {"from-the-layer", "etc"} <= set(os.listdir(root))

@@ -15,7 +15,7 @@ import pytest
 
 from e2e.command import Hyrun
 from support import images
-from support.trees import listing
+from support.nodes import listing
 
 FORMATS = ("docker-archive", "oci")
 
