@@ -35,12 +35,16 @@ mod _core {
     #[pymodule_export]
     use crate::json::{format_json, parse_json};
     #[pymodule_export]
+    use crate::layer::integrity::{Verified, verify_manifest, write_manifest};
+    #[pymodule_export]
     use crate::layer::python::{Unpacked, unpack_layer};
     #[pymodule_export]
     use crate::process::Process;
     #[pymodule_export]
     use crate::spec::{Bind, File, Overlay, Spec, Tmpfs};
 
+    #[pymodule_export]
+    use crate::tree::compare::compare_trees;
     #[pymodule_export]
     use crate::tree::python::{copy_tree, remove_tree, sync_file_system};
 

@@ -14,9 +14,11 @@ __all__ = [
     "Spec",
     "Tmpfs",
     "Unpacked",
+    "Verified",
     "__version__",
     "attend",
     "block_signals",
+    "compare_trees",
     "copy_tree",
     "format_json",
     "open_in_root",
@@ -27,6 +29,8 @@ __all__ = [
     "spawn",
     "sync_file_system",
     "unpack_layer",
+    "verify_manifest",
+    "write_manifest",
 ]
 
 __version__: str
@@ -271,6 +275,44 @@ def unpack_layer(source: int, target: str, *, offset: int | None = None, length:
     its file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do).
     OCI whiteouts become overlayfs's form. Raises ``hyrun.errors.StorageError`` when the archive is hostile,
     damaged or over a limit, OSError when the disk refuses.
+    """
+
+@final
+class Verified:
+    """What ``verify_manifest`` found.
+
+    ``size`` is that of the plain tar in bytes, ``entries`` the number of names in the manifest, ``count`` how many
+    names differ. ``differences`` has the first thousand of them: path below the layer, and what is wrong with it
+    (``missing``, ``not a part of the layer``, ``cannot be read: …``, or the fields that differ).
+    """
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def differences(self) -> list[tuple[str, str]]: ...
+
+def write_manifest(tree: str, path: str, *, size: int, sync: bool) -> int:
+    """Write down every name below ``tree`` with its metadata and a digest of its content; return their number.
+
+    ``path`` is a new file, ``size`` the bytes of the plain tar. With ``sync`` the file system that holds the tree,
+    and then the manifest, are on the disk when this returns: the disk writes while the tree is read.
+    """
+
+def verify_manifest(tree: str, path: str) -> Verified:
+    """Compare a tree with its manifest: types, modes, owners, times, contents, link targets, devices, xattrs.
+
+    Nothing is followed or changed, not even the times of access. Raises ``hyrun.errors.StorageError`` when the
+    manifest is damaged itself, OSError when one of the two is missing.
+    """
+
+def compare_trees(old: int, new: int) -> list[tuple[str, str]]:
+    """Return what differs between two open directories: ``A`` added, ``C`` changed, ``D`` removed, and the path.
+
+    Sorted by path; times alone are no change. What overlayfs keeps for itself (whiteouts, its xattrs) does not count.
     """
 
 def copy_tree(source: int, target: int) -> None:

@@ -83,12 +83,17 @@ def publish(store: Store, directory: str, name: str, *, size: int) -> Layer:
     )
     with open(descriptor, "w", encoding="ascii") as file:
         json.dump({"size": size}, file)
-    if syncing():
-        _core.sync_file_system(directory)
+    # Reads what was just written, from memory, while the disk is busy with it: this is also the layer's syncfs.
+    _core.write_manifest(os.path.join(directory, "diff"), manifest_path(directory), size=size, sync=syncing())
     os.rename(directory, store.path("layers", name))
     if syncing():
         sync_directory(store.path("layers"))
     return Layer(name, size)
+
+
+def manifest_path(directory: str) -> str:
+    """Return the path of the manifest in a layer's directory: what there was in it when it was unpacked."""
+    return os.path.join(directory, "manifest")
 
 
 def find(store: Store, name: str) -> Layer:

@@ -8,6 +8,8 @@ mod entry;
 mod error;
 mod gzip;
 mod input;
+pub mod integrity;
+mod manifest;
 mod memory;
 mod node;
 mod number;

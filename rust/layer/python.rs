@@ -75,7 +75,7 @@ pub fn unpack_layer(
 }
 
 /// Looked up when raised: the extension is imported before `hyrun.errors` is.
-fn storage_error(py: Python<'_>, sentence: String) -> PyErr {
+pub(super) fn storage_error(py: Python<'_>, sentence: String) -> PyErr {
     let raise = || py.import("hyrun.errors")?.getattr("StorageError")?.call1((sentence,));
     raise().map_or_else(|error| error, PyErr::from_value)
 }
