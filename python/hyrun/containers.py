@@ -15,7 +15,7 @@ import time
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from . import _core, images, names, records, spec, volumes, volumespec
-from .errors import Conflict, HyrunError, InUse, InvalidArgument, NotFound
+from .errors import Conflict, HyrunError, InUse, InvalidArgument, NotFound, StorageError
 from .store import Store, new_id
 
 TYPE_CHECKING = False
@@ -249,7 +249,12 @@ def identity_of(user: str, layers: list[str], image: str = "") -> Identity:
         return known
     from .users import read_accounts, resolve
 
-    root = _core.open_root(layers)
+    try:
+        root = _core.open_root(layers)
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"layer {error.filename} is missing: hyrun system check says which images need it, load or pull one again"
+        ) from None
     try:
         passwd, group = read_accounts(root)
     finally:

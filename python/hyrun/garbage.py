@@ -14,8 +14,9 @@ from contextlib import ExitStack
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from . import _core
+from .containers import try_lock
 from .errors import NotFound, StorageError
-from .image_users import layers_in_use
+from .image_users import configs, layers_in_use, layers_of, users
 from .images import read_record, record_path
 from .layers import DAMAGED, syncing
 from .locks import lock
@@ -118,7 +119,8 @@ def mark(store: Store) -> tuple[set[str], set[str]] | None:
     used = layers_in_use(store)
     if used is None:
         return None
-    layers, blobs = set(used), set()
+    layers = set(used)
+    blobs: set[str] = set()
     for name in os.listdir(store.path("images")):
         if not name.endswith(".json") or name.startswith("."):
             continue
@@ -142,8 +144,6 @@ def finish_removals(store: Store) -> None:
             if os.path.exists(record_path(store, image)):
                 unlink_missing_ok(hidden)
                 continue
-            from .image_users import users
-
             if f"sha256:{image}" in users(store):
                 os.rename(hidden, record_path(store, image))
             else:
@@ -179,10 +179,7 @@ def _drop_damaged(store: Store, take: Callable[[str], None]) -> None:
 
 
 def running_layers(store: Store) -> set[str]:
-    """Return the layers (hexadecimal) of containers that somebody owns at this moment."""
-    from .containers import try_lock
-    from .image_users import configs, layers_of
-
+    """Return the layers (hexadecimal, and ``skeleton``) of containers that somebody owns at this moment."""
     found: set[str] = set()
     for identifier, config in configs(store):
         try:
@@ -192,5 +189,5 @@ def running_layers(store: Store) -> set[str]:
         if descriptor is not None:
             os.close(descriptor)
         elif config is not None:
-            found.update(layers_of(store, config))
+            found.update(layers_of(store, config), ("skeleton",))
     return found

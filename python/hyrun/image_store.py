@@ -169,14 +169,24 @@ def tag_image(store: Store, source: str, target: str) -> None:
 
 
 def records(store: Store) -> list[Record]:
-    """Return the records of all images, the newest first."""
-    found = []
+    """Return the records of all images, the newest first; StorageError when one is damaged."""
+    found, damaged = readable_records(store)
+    if damaged:
+        raise damaged[0]
+    return found
+
+
+def readable_records(store: Store) -> tuple[list[Record], list[StorageError]]:
+    """Return the records of all images that can be read, the newest first, and what is wrong with the others."""
+    found, damaged = [], []
     for name in _listed(store, "images", ".json"):
         try:
             found.append(read_record(store, name))
         except NotFound:
             continue  # removed since
-    return sorted(found, key=lambda record: (record["created"], record["id"]), reverse=True)
+        except StorageError as error:
+            damaged.append(error)
+    return sorted(found, key=lambda record: (record["created"], record["id"]), reverse=True), damaged
 
 
 def tags(store: Store) -> dict[str, list[Reference]]:
@@ -228,8 +238,7 @@ def _remove(store: Store, text: str, *, force: bool) -> tuple[list[str], bool]:
     if last:
         drop_record(store, name, text)
     lines = [drop_tag(store, reference) for reference in going]
-    if syncing():
-        sync_directory(store.path("tags"))
+    sync_names(store)
     return ([*lines, f"Deleted: {image_id}"] if last else lines), last
 
 
@@ -271,7 +280,8 @@ def drop_tag(store: Store, reference: Reference) -> str:
 def drop_record(store: Store, name: str, text: str) -> None:
     """Remove the record of the image ``name`` (hexadecimal) and its blobs, unless a container uses it: InUse.
 
-    ``text`` is how the caller calls it. Hold ``recording``; nothing here needs room on the disk.
+    ``text`` is how the caller calls it. Hold ``recording``; nothing here needs room on the disk. The caller syncs
+    ``images/`` before layers go: else a power cut could leave a record without them.
     """
     _refuse_used(store, f"sha256:{name}", text)
     try:
@@ -291,12 +301,16 @@ def drop_record(store: Store, name: str, text: str) -> None:
             os.rename(hidden, record_path(store, name))
             raise
         os.unlink(hidden)
-    if syncing():
-        # Before its layers: should they go first, a power cut would leave a record without them.
-        sync_directory(store.path("images"))
     for blob in (f"sha256:{name}", digest):
         if blob is not None:
             unlink_missing_ok(store.path("blobs", "sha256", blob[7:]))
+
+
+def sync_names(store: Store) -> None:
+    """Make durable that records and tags are gone."""
+    if syncing():
+        sync_directory(store.path("images"))
+        sync_directory(store.path("tags"))
 
 
 def _write_record(store: Store, record: Record) -> None:

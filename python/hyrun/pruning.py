@@ -1,0 +1,103 @@
+"""Removing what nobody uses: containers that have ended, images, and the layers that go with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from typing import NamedTuple
+
+from . import container_list, containers, garbage, layers
+from .errors import InUse
+from .filters import match_labels
+from .image_list import created, moment_of
+from .image_store import drop_record, drop_tag, readable_records, recording, sync_names, tags, users
+from .locks import lock
+from .staging import sweep
+from .store import Store
+from .volumes import disk_usage
+
+#: What `prune --filter` knows, as docker.
+FILTERS = frozenset(("label", "label!", "until"))
+
+
+class Pruned(NamedTuple):
+    """What went: lines as docker prints them, and the bytes that are free now."""
+
+    lines: list[str]
+    size: int
+
+
+class Wanted:
+    """The conditions of ``--filter`` (``filters.parse`` with ``FILTERS``): all of them must hold."""
+
+    def __init__(self, filters: Mapping[str, Sequence[str]]) -> None:
+        self._labels = filters.get("label", ())
+        self._without = filters.get("label!", ())
+        limits = [moment_of(value) for value in filters.get("until", ())]
+        self._limit: datetime | None = min(limits) if limits else None
+
+    def labels(self, found: Mapping[str, str] | None) -> bool:
+        """Tell whether the labels of an object pass."""
+        return match_labels(found, self._labels) and not any(match_labels(found, [text]) for text in self._without)
+
+    def age(self, moment: datetime) -> bool:
+        """Tell whether something made at that moment is old enough."""
+        return self._limit is None or moment < self._limit
+
+
+def prune_containers(store: Store, wanted: Wanted) -> Pruned:
+    """Remove the containers that have ended or were never started, and that nobody owns; their volumes stay."""
+    from datetime import timezone
+
+    lines, size = [], 0
+    for record in container_list.list_all(store):
+        moment = datetime.fromtimestamp(record.created / 1e9, timezone.utc)
+        labels = record.config.get("Labels")
+        passes = wanted.labels(labels if isinstance(labels, dict) else None) and wanted.age(moment)
+        if record.status not in ("created", "exited") or not passes:
+            continue
+        try:
+            descriptor = containers.try_lock(record.directory)
+        except FileNotFoundError:
+            continue
+        if descriptor is None:
+            continue  # somebody starts or removes it
+        try:
+            length = disk_usage(os.path.join(record.directory, "upper"))
+            containers.discard(store, record.id, record.name, [])
+        finally:
+            os.close(descriptor)
+        lines.append(record.id)
+        size += length
+    return Pruned(lines, size)
+
+
+def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
+    """Remove the images without a name (``everything``: all) that no container uses, and all garbage.
+
+    Waits until nobody loads or pulls: what has no name yet is about to get one.
+    """
+    sweep(store)
+    lines: list[str] = []
+    with ExitStack() as stack:
+        trash = stack.enter_context(garbage.Trash(store))
+        with lock(store, "image", "all"), recording(store):
+            named, used = tags(store), users(store)
+            for record in readable_records(store)[0]:
+                image_id, references = record["id"], named.get(record["id"], [])
+                if (references and not everything) or image_id in used:
+                    continue
+                if not wanted.labels(record["config"].get("Labels")) or not wanted.age(created(record)):
+                    continue
+                try:
+                    drop_record(store, image_id[7:], image_id)
+                except InUse:
+                    continue  # a container came
+                lines += [f"untagged: {drop_tag(store, reference)[10:]}" for reference in references]
+                lines.append(f"deleted: {image_id}")
+            sync_names(store)
+            sizes = {name: layers.find(store, name).size for name in os.listdir(store.path("layers"))}
+            going = garbage.move_away(store, trash.take)
+    return Pruned([*lines, *(f"deleted: sha256:{name}" for name in going)], sum(sizes[name] for name in going))
