@@ -265,7 +265,7 @@ impl<'a> Worker<'a> {
 }
 
 /// Open without touching the time of access, where that is allowed (open(2), O_NOATIME).
-fn quietly(open: impl Fn(OFlag) -> nix::Result<OwnedFd>) -> nix::Result<OwnedFd> {
+fn quietly<T>(open: impl Fn(OFlag) -> nix::Result<T>) -> nix::Result<T> {
     match open(OFlag::O_NOATIME) {
         Err(Errno::EPERM) => open(OFlag::empty()),
         opened => opened,
@@ -274,7 +274,7 @@ fn quietly(open: impl Fn(OFlag) -> nix::Result<OwnedFd>) -> nix::Result<OwnedFd>
 
 /// Names and kinds in a directory; the kind is None where the file system does not tell.
 fn listed(directory: BorrowedFd<'_>) -> nix::Result<Vec<(CString, Option<Type>)>> {
-    let mut opened = Dir::openat(directory, c".", DIRECTORY, Mode::empty())?;
+    let mut opened = quietly(|quiet| Dir::openat(directory, c".", DIRECTORY | quiet, Mode::empty()))?;
     let mut names = Vec::new();
     for item in opened.iter() {
         let item = item?;
