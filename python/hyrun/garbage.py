@@ -136,18 +136,32 @@ def mark(store: Store) -> tuple[set[str], set[str]] | None:
 
 
 def finish_removals(store: Store) -> None:
-    """Decide on images whose removal was killed halfway: gone, unless a container was made of it meanwhile."""
-    for name in os.listdir(store.path("images")):
-        if name.startswith(".") and name.endswith(REMOVING):
-            image = name[1 : -len(REMOVING)]
-            hidden = store.path("images", name)
-            if os.path.exists(record_path(store, image)):
-                unlink_missing_ok(hidden)
+    """Finish what a killed removal has begun, unless a container was made of the image meanwhile.
+
+    Hold the lock ``image``/``records``.
+    """
+    for file in os.listdir(store.path("images")):
+        if not file.startswith(".") or not file.endswith(REMOVING):
+            continue
+        name = file[1 : -len(REMOVING)]
+        hidden = store.path("images", file)
+        if not os.path.exists(record_path(store, name)):
+            if f"sha256:{name}" in users(store):
+                os.rename(hidden, record_path(store, name))
                 continue
-            if f"sha256:{image}" in users(store):
-                os.rename(hidden, record_path(store, image))
-            else:
-                unlink_missing_ok(hidden)
+            for tag in os.listdir(store.path("tags")):
+                if _leads_to(store.path("tags", tag), name):
+                    unlink_missing_ok(store.path("tags", tag))
+            unlink_missing_ok(store.path("blobs", "sha256", name))
+        unlink_missing_ok(hidden)
+
+
+def _leads_to(tag: str, name: str) -> bool:
+    try:
+        with open(tag, "rb") as file:
+            return file.read(80).strip() == f"sha256:{name}".encode()
+    except OSError:
+        return False
 
 
 def unlink_missing_ok(path: str) -> None:

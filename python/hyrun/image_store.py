@@ -235,11 +235,9 @@ def _remove(store: Store, text: str, *, force: bool) -> tuple[list[str], bool]:
     else:
         going = [chosen]
     last = len(going) >= len(references)
-    if last:
-        drop_record(store, name, text)
-    lines = [drop_tag(store, reference) for reference in going]
+    lines = drop_image(store, name, text, going) if last else [drop_tag(store, reference) for reference in going]
     sync_names(store)
-    return ([*lines, f"Deleted: {image_id}"] if last else lines), last
+    return lines, last
 
 
 def _collect(store: Store) -> list[str]:
@@ -277,33 +275,37 @@ def drop_tag(store: Store, reference: Reference) -> str:
     return f"Untagged: {reference.familiar()}"
 
 
-def drop_record(store: Store, name: str, text: str) -> None:
-    """Remove the record of the image ``name`` (hexadecimal) and its blobs, unless a container uses it: InUse.
+def drop_image(store: Store, name: str, text: str, references: Sequence[Reference]) -> list[str]:
+    """Remove the image ``name`` (hexadecimal) with its names, unless a container uses it: InUse. Return docker's lines.
 
-    ``text`` is how the caller calls it. Hold ``recording``; nothing here needs room on the disk. The caller syncs
-    ``images/`` before layers go: else a power cut could leave a record without them.
+    ``text`` is how the caller calls it. Hold ``recording``; nothing here needs room on the disk. The record is
+    hidden first: from then on the image is gone, and should this process be killed, ``garbage.finish_removals``
+    does the rest. The caller syncs (``sync_names``) before layers go: a power cut must not leave a record without
+    them.
     """
     _refuse_used(store, f"sha256:{name}", text)
     try:
         digest = read_record(store, name)["digest"]
     except (NotFound, StorageError):
-        digest = None  # damaged, or gone with a removal that was killed before it came to the tag
+        digest = None  # damaged, or missing
     hidden = store.path("images", f".{name}{REMOVING}")
     try:
         os.rename(record_path(store, name), hidden)
     except FileNotFoundError:
         pass
-    else:
-        try:
-            # A container made since the first look has found the record gone, or is seen here: see Image.present.
-            _refuse_used(store, f"sha256:{name}", text)
-        except BaseException:
+    try:
+        # A container made since the first look has found the record gone, or is seen here: see Image.present.
+        _refuse_used(store, f"sha256:{name}", text)
+    except BaseException:
+        if os.path.exists(hidden):
             os.rename(hidden, record_path(store, name))
-            raise
-        os.unlink(hidden)
+        raise
+    lines = [drop_tag(store, reference) for reference in references]
+    unlink_missing_ok(hidden)
     for blob in (f"sha256:{name}", digest):
         if blob is not None:
             unlink_missing_ok(store.path("blobs", "sha256", blob[7:]))
+    return [*lines, f"Deleted: sha256:{name}"]
 
 
 def sync_names(store: Store) -> None:

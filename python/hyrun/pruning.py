@@ -12,7 +12,7 @@ from . import container_list, containers, garbage, layers
 from .errors import InUse
 from .filters import match_labels
 from .image_list import created, moment_of
-from .image_store import drop_record, drop_tag, readable_records, recording, sync_names, tags, users
+from .image_store import drop_image, readable_records, recording, sync_names, tags, users
 from .locks import lock
 from .staging import sweep
 from .store import Store
@@ -92,11 +92,10 @@ def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
                 if not wanted.labels(record["config"].get("Labels")) or not wanted.age(created(record)):
                     continue
                 try:
-                    drop_record(store, image_id[7:], image_id)
+                    gone = drop_image(store, image_id[7:], image_id, references)
                 except InUse:
                     continue  # a container came
-                lines += [f"untagged: {drop_tag(store, reference)[10:]}" for reference in references]
-                lines.append(f"deleted: {image_id}")
+                lines += [f"{line[0].lower()}{line[1:]}" for line in gone]
             sync_names(store)
             sizes = {name: layers.find(store, name).size for name in os.listdir(store.path("layers"))}
             going = garbage.move_away(store, trash.take)

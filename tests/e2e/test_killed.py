@@ -1,49 +1,16 @@
 """`hyrun` killed (-9) before one system call after the other: what is left is mended by the next command."""
 
 import os
-import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from e2e.command import COMMAND, PATIENCE, Hyrun
-
-#: What changes something outside of the process (openat only when it makes a file), or comes before such a change.
-CALLS = "mkdir,mkdirat,symlink,symlinkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,clone,clone3,flock,openat"
-#: At how many of them a command is killed, spread evenly.
-POINTS = 25
+from e2e.command import Hyrun
+from e2e.killing import kill as _kill
+from e2e.killing import points as _points
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-
-
-def _traced(hyrun: Hyrun, flags: list[str], arguments: tuple[str, ...]) -> int:
-    process = hyrun.start(*arguments, command=("strace", "-o", str(hyrun.cwd / "log"), *flags, *COMMAND))
-    process.communicate(timeout=PATIENCE)
-    return process.returncode
-
-
-def _points(hyrun: Hyrun, arguments: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Return (system call, its how manyeth) for the calls that a command makes once it has met the store."""
-    assert _traced(hyrun, ["-e", f"trace={CALLS}"], arguments) == 0
-    counts: dict[str, int] = {}
-    points = []
-    met = False
-    for line in (hyrun.cwd / "log").read_text().splitlines():
-        if (match := re.match(r"(\w+)\(", line)) is None:
-            continue
-        name = match[1]
-        counts[name] = counts.get(name, 0) + 1
-        met = met or str(hyrun.root) in line
-        if met and (name != "openat" or "O_CREAT" in line):
-            points.append((name, counts[name]))
-    assert len(points) > 10, points
-    return [points[index * len(points) // POINTS] for index in range(POINTS)] if len(points) > POINTS else points
-
-
-def _kill(hyrun: Hyrun, point: tuple[str, int], arguments: tuple[str, ...]) -> None:
-    name, count = point
-    _traced(hyrun, ["-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={count}"], arguments)
 
 
 def _nothing_is_left(hyrun: Hyrun) -> None:
