@@ -11,17 +11,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from fcntl import LOCK_EX, LOCK_NB, flock
 
-from . import _core
 from .containers import try_lock
 from .errors import NotFound, StorageError
 from .image_users import configs, layers_in_use, layers_of, users
 from .images import read_record, record_path
 from .layers import DAMAGED, syncing
 from .locks import lock
-from .staging import sweep
-from .store import Store, new_id, sync_directory
+from .staging import Trash, sweep
+from .store import Store, sync_directory
 
 #: The end of the name that a record has while its image is being removed.
 REMOVING = ".removing"
@@ -47,45 +45,6 @@ def collect(store: Store, *, wait: bool = False) -> list[str] | None:
                 return move_away(store, trash.take)
         except BlockingIOError:
             return None
-
-
-class Trash:
-    """Directories that are moved to ``tmp/`` one by one and removed at the end.
-
-    No directory is made for them: on a full disk there may be no room for it.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._taken: list[tuple[str, int]] = []
-
-    def take(self, path: str) -> None:
-        """Move a file or a directory away, in one step: whoever looks sees it whole, or not at all."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            # Held until it is removed, so that no sweep of tmp/ does the same work at once.
-            flock(descriptor, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            pass
-        target = self._store.path("tmp", new_id())
-        try:
-            os.rename(path, target)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._taken.append((target, descriptor))
-
-    def __enter__(self) -> Trash:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for path, descriptor in self._taken:
-            try:
-                _core.remove_tree(path)
-            except FileNotFoundError:
-                pass
-            finally:
-                os.close(descriptor)
 
 
 def move_away(store: Store, take: Callable[[str], None]) -> list[str]:

@@ -14,7 +14,7 @@ from .filters import match_labels
 from .image_list import created, moment_of
 from .image_store import drop_image, readable_records, recording, sync_names, tags, users
 from .locks import lock
-from .staging import sweep
+from .staging import Trash, sweep
 from .store import Store
 from .volumes import disk_usage
 
@@ -82,7 +82,7 @@ def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
     sweep(store)
     lines: list[str] = []
     with ExitStack() as stack:
-        trash = stack.enter_context(garbage.Trash(store))
+        trash = stack.enter_context(Trash(store))
         with lock(store, "image", "all"), recording(store):
             named, used = tags(store), users(store)
             for record in readable_records(store)[0]:

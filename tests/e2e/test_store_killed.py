@@ -15,7 +15,7 @@ from hyrun.store import Store
 pytestmark = [pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace"), pytest.mark.timeout(300)]
 
 #: At how many system calls each command is killed.
-POINTS = 30
+POINTS = 20
 
 
 @pytest.fixture

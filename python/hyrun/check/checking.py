@@ -46,7 +46,9 @@ def check(store: Store, *, repair: bool = False, advance: Callable[[int], None] 
         report.complete = False
     images = Images(store)
     with publishing(store):
-        report.findings += images.find()
+        with recording(store):
+            # Records and tags of one moment: a removal changes several of them.
+            report.findings += images.find()
         report.findings += layers.find(store, images, advance)
     report.findings += containers.find(store)
     report.findings += volumes.find(store)

@@ -34,7 +34,10 @@ def find(store: Store) -> Iterator[Finding]:
             if not owned:
                 yield _without_record(store, identifier)
             continue
-        yield from _check(store, identifier, config, owned=owned)
+        found = list(_check(store, identifier, config, owned=owned))
+        # What is being removed loses one part after the other.
+        if found and os.path.exists(f"{directory}/config.json") and not _owned(directory):
+            yield from found
     yield from _names(store)
     yield from _states(store)
 

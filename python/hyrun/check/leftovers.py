@@ -11,7 +11,7 @@ from functools import partial
 from hyrun import garbage
 from hyrun.layers import DAMAGED
 from hyrun.locks import lock
-from hyrun.staging import sweep
+from hyrun.staging import Trash, sweep
 from hyrun.store import SKELETON_DIRECTORIES, SKELETON_FILES, Store
 
 from .finding import Finding
@@ -65,7 +65,7 @@ def find_structure(store: Store) -> Iterator[Finding]:
 def collect(store: Store) -> None:
     """Remove everything that ``find`` finds; hold the locks of images alone."""
     sweep(store)
-    with garbage.Trash(store) as trash:
+    with Trash(store) as trash:
         garbage.move_away(store, trash.take)
     for name in os.listdir(store.path("locks")):
         _remove_lock(store, name)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from hyrun import volumes
+from hyrun.containers import try_lock
 from hyrun.errors import InvalidArgument
 from hyrun.store import Store, write_atomic
 from hyrun.volume_record import encode, timestamp
@@ -34,7 +35,7 @@ def find(store: Store) -> Iterator[Finding]:
             yield Finding("volume-foreign", name, "is no directory", harmless=True, advice=f"look at {directory}")
             continue
         found = read_object(f"{directory}/volume.json")
-        if found.get("name") != name:
+        if found.get("name") != name and os.path.isdir(directory):
             yield Finding(
                 "volume-record",
                 name,
@@ -42,7 +43,7 @@ def find(store: Store) -> Iterator[Finding]:
                 containers=containers,
                 mend=partial(_write_record, store, name),
             )
-        if not os.path.isdir(f"{directory}/_data"):
+        if not os.path.isdir(f"{directory}/_data") and os.path.isdir(directory):
             yield Finding(
                 "volume-data",
                 name,
@@ -51,6 +52,9 @@ def find(store: Store) -> Iterator[Finding]:
                 mend=partial(_make_data, store, name),
             )
     for name in sorted(set(used) - set(present)):
+        # A container names its volumes before it makes them, and is gone after them.
+        if volumes.exists(store, name) or not all(_has_ended(store, identifier) for identifier in used[name]):
+            continue
         yield Finding(
             "volume-missing",
             name,
@@ -58,6 +62,20 @@ def find(store: Store) -> Iterator[Finding]:
             containers=[describe(store, identifier) for identifier in used[name]],
             mend=partial(_ensure, store, name),
         )
+
+
+def _has_ended(store: Store, identifier: str) -> bool:
+    """Tell whether a container is there and nobody owns it: nothing of it is being made or removed."""
+    try:
+        descriptor = try_lock(store.path("containers", identifier))
+    except OSError:
+        return False
+    if descriptor is None:
+        return False
+    try:
+        return os.path.exists(store.path("containers", identifier, "config.json"))
+    finally:
+        os.close(descriptor)
 
 
 def _write_record(store: Store, name: str) -> str | None:
