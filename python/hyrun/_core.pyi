@@ -295,16 +295,18 @@ class Verified:
     @property
     def differences(self) -> list[tuple[str, str]]: ...
 
-def write_manifest(tree: str, path: str, *, size: int, sync: bool) -> int:
-    """Write down every name below ``tree`` with its metadata and a digest of its content; return their number.
+def write_manifest(directory: str, path: str, *, size: int, sync: bool) -> int:
+    """Write down every name below a layer's directory, its metadata and a digest of its content; return their number.
 
-    ``path`` is a new file, ``size`` the bytes of the plain tar. With ``sync`` the file system that holds the tree,
+    Left out are the names ``manifest``, ``layer.json`` and ``blob`` in the directory itself. ``path`` is a new file,
+    ``size`` the bytes of the plain tar. With ``sync`` the file system that holds the tree,
     and then the manifest, are on the disk when this returns: the disk writes while the tree is read.
     """
 
-def verify_manifest(tree: str, path: str) -> Verified:
-    """Compare a tree with its manifest: types, modes, owners, times, contents, link targets, devices, xattrs.
+def verify_manifest(directory: str, path: str) -> Verified:
+    """Compare a layer's directory with its manifest.
 
+    Types, modes, owners, times, contents, link targets, device numbers and xattrs are compared.
     Nothing is followed or changed, not even the times of access. Raises ``hyrun.errors.StorageError`` when the
     manifest is damaged itself, OSError when one of the two is missing.
     """

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from .errors import Conflict, InUse, InvalidArgument, NotFound, StorageError
-from .garbage import REMOVING, collect, sweep_now, unlink_missing_ok
+from .garbage import REMOVING, claim, collect, sweep_now, unlink_missing_ok
 from .image_config import ImageConfig, Record, parse_config
 from .image_users import UNREADABLE, users
 from .images import HOST, lookup, read_record, read_tag, record_path, resolve, tag_path
@@ -25,6 +25,7 @@ from .store import Store, sync_directory, write_atomic
 
 __all__ = [
     "UNREADABLE",
+    "claim",
     "new_reference",
     "publish",
     "publishing",
@@ -105,9 +106,17 @@ def publish(store: Store, config: bytes, layers: Sequence[Layer], *, manifest: b
     topmost = list(dict.fromkeys(layer.diff_id for layer in reversed(layers)))
     with recording(store):
         image_id = put_blob(store, config)
-        digest = None if manifest is None else put_blob(store, manifest)
+        # An archive without a manifest does not take away the one that is known of the same image.
+        digest = _known_digest(store, image_id) if manifest is None else put_blob(store, manifest)
         _write_record(store, make_record(image_id, checked, topmost, sum(layer.size for layer in layers), digest))
     return image_id
+
+
+def _known_digest(store: Store, image_id: str) -> str | None:
+    try:
+        return read_record(store, image_id[7:])["digest"]
+    except (NotFound, StorageError, KeyError):
+        return None
 
 
 def make_record(image_id: str, checked: ImageConfig, layers: list[str], size: int, digest: str | None) -> Record:

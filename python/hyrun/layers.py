@@ -88,7 +88,7 @@ def publish(store: Store, directory: str, name: str, *, size: int) -> Layer:
     with open(descriptor, "w", encoding="ascii") as file:
         json.dump({"size": size}, file)
     # Reads what was just written, from memory, while the disk is busy with it: this is also the layer's syncfs.
-    _core.write_manifest(os.path.join(directory, "diff"), manifest_path(directory), size=size, sync=syncing())
+    _core.write_manifest(directory, manifest_path(directory), size=size, sync=syncing())
     if os.path.lexists(store.path("layers", name)):
         set_aside(store, name)  # the rest of a layer that lost something: what is unpacked now mends it
     os.rename(directory, store.path("layers", name))

@@ -24,25 +24,25 @@ pub struct Verified {
     differences: Vec<(OsString, String)>,
 }
 
-/// Write down what is in the tree of a layer. Documented in `_core.pyi`.
+/// Write down what is in the directory of a layer. Documented in `_core.pyi`.
 ///
 /// # Errors
 ///
 /// OSError when the tree cannot be read or the manifest not be written.
 #[pyfunction]
-#[pyo3(signature = (tree, path, *, size, sync))]
-pub fn write_manifest(py: Python<'_>, tree: PathBuf, path: PathBuf, size: u64, sync: bool) -> PyResult<u64> {
-    py.detach(|| manifest::write(&tree, &path, size, sync)).map_err(|error| raised(py, error))
+#[pyo3(signature = (directory, path, *, size, sync))]
+pub fn write_manifest(py: Python<'_>, directory: PathBuf, path: PathBuf, size: u64, sync: bool) -> PyResult<u64> {
+    py.detach(|| manifest::write(&directory, &path, size, sync)).map_err(|error| raised(py, error))
 }
 
-/// Compare the tree of a layer with its manifest. Documented in `_core.pyi`.
+/// Compare the directory of a layer with its manifest. Documented in `_core.pyi`.
 ///
 /// # Errors
 ///
 /// `hyrun.errors.StorageError` for a manifest that is damaged itself; OSError when one of the two is missing.
 #[pyfunction]
-pub fn verify_manifest(py: Python<'_>, tree: PathBuf, path: PathBuf) -> PyResult<Verified> {
-    let found = py.detach(|| manifest::verify(&tree, &path)).map_err(|error| raised(py, error))?;
+pub fn verify_manifest(py: Python<'_>, directory: PathBuf, path: PathBuf) -> PyResult<Verified> {
+    let found = py.detach(|| manifest::verify(&directory, &path)).map_err(|error| raised(py, error))?;
     let differences = found.differences.into_iter().map(|(path, what)| (OsString::from_vec(path), what));
     Ok(Verified { size: found.size, entries: found.entries, count: found.count, differences: differences.collect() })
 }

@@ -1,4 +1,4 @@
-//! The manifest of an unpacked layer: what the unpacker made of it, so that damage to the directory can be found.
+//! The manifest of an unpacked layer: what the unpacker made of it, so that damage to its directory can be found.
 //!
 //! ```text
 //! hyrun layer manifest 1 <bytes of the plain tar>
@@ -30,6 +30,10 @@ const TITLE: &str = "hyrun layer manifest 1";
 /// Differences that are listed; the rest is counted.
 const LISTED: usize = 1000;
 
+/// What is beside the tree in a layer's directory and has a check of its own, or none: the manifest itself, figures, the
+/// bytes as a registry gave them.
+const BESIDE: [&[u8]; 3] = [b"manifest", b"layer.json", b"blob"];
+
 /// What the fields of a line are called when they differ, in their order.
 const FIELDS: [&str; 6] = ["type", "mode", "owner", "time", "content", "extended attributes"];
 
@@ -45,7 +49,7 @@ pub(super) struct Verified {
     pub(super) differences: Vec<(Vec<u8>, String)>,
 }
 
-/// Write the manifest of the tree at `tree` into the new file `path`; returns the number of names.
+/// Write the manifest of the layer's directory `tree` into the new file `path`; returns the number of names.
 ///
 /// With `sync`, everything on that file system and then the manifest is on the disk when this returns: the disk
 /// writes while the processor reads what is still in memory.
@@ -53,7 +57,7 @@ pub(super) fn write(tree: &Path, path: &Path, size: u64, sync: bool) -> Result<u
     let root = open(tree, DIRECTORY, Mode::empty()).map_err(Failure::at(tree))?;
     let (entries, synced) = thread::scope(|scope| {
         let writing = sync.then(|| scope.spawn(|| syncfs(&root)));
-        let entries = inventory::take(root.as_fd(), Contents::Digested);
+        let entries = inventory::take(root.as_fd(), Contents::Digested, &BESIDE);
         (entries, writing.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(Errno::EIO))))
     });
     synced.map_err(Failure::at(tree))?;
@@ -98,22 +102,23 @@ fn line(entry: &Entry) -> String {
         // Everything else is said of its first name.
         return format!("h - - - {} - {path}", entry.content);
     }
-    let (seconds, nanoseconds) = entry.mtime;
+    // The manifest itself comes into the directory after it was read.
+    let (seconds, nanoseconds) = if entry.path.is_empty() { (0, 0) } else { entry.mtime };
     format!(
         "{} {:o} {}:{} {seconds}.{nanoseconds:09} {} {} {path}",
         entry.kind, entry.mode, entry.owner.0, entry.owner.1, entry.content, entry.xattrs
     )
 }
 
-/// Compare the tree at `tree` with the manifest at `path`. A manifest that is damaged itself is refused.
+/// Compare the layer's directory `tree` with the manifest at `path`. A manifest that is damaged itself is refused.
 pub(super) fn verify(tree: &Path, path: &Path) -> Result<Verified> {
     let text = fs::read(path)
         .map_err(|error| Failure::at(path)(Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32))))?;
     let manifest =
         Manifest::parse(&text).ok_or_else(|| Error::Refused("the manifest of the layer is damaged".into()))?;
     let root = open(tree, DIRECTORY, Mode::empty()).map_err(Failure::at(tree))?;
-    let entries =
-        inventory::take(root.as_fd(), Contents::Digested).map_err(|failure| Failure::at(tree)(failure.errno))?;
+    let entries = inventory::take(root.as_fd(), Contents::Digested, &BESIDE)
+        .map_err(|failure| Failure::at(tree)(failure.errno))?;
     let mut verified = Verified { size: manifest.size, entries: manifest.lines.len() as u64, ..Verified::default() };
     let mut expected = manifest.lines.iter().peekable();
     for entry in &entries {

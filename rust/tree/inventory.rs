@@ -40,17 +40,17 @@ pub(crate) enum Contents {
     Unread,
 }
 
-/// All names of the tree whose root is open, sorted by path.
+/// All names of the tree whose root is open, sorted by path; without those of `skipped` in the root itself.
 ///
 /// What cannot be read is in the list with its `failure`; only a root that cannot be read is an error.
-pub(crate) fn take(root: BorrowedFd<'_>, contents: Contents) -> Result<Vec<Entry>, Failure> {
+pub(crate) fn take(root: BorrowedFd<'_>, contents: Contents, skipped: &[&[u8]]) -> Result<Vec<Entry>, Failure> {
     let queue = Queue::new(Work::Directory(Vec::new()));
     let threads = thread::available_parallelism().map_or(1, |count| count.get().min(MAX_THREADS));
     let mut entries = thread::scope(|scope| {
         // A thread that cannot be had is not missed: the others do its work.
-        let start = |_| Builder::new().spawn_scoped(scope, || Worker::new(root, &queue, contents).run()).ok();
+        let start = |_| Builder::new().spawn_scoped(scope, || Worker::new(root, &queue, contents, skipped).run()).ok();
         let workers: Vec<_> = (1..threads).filter_map(start).collect();
-        let mut entries = Worker::new(root, &queue, contents).run();
+        let mut entries = Worker::new(root, &queue, contents, skipped).run();
         for worker in workers {
             entries.extend(worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
@@ -88,13 +88,14 @@ struct Worker<'a> {
     root: BorrowedFd<'a>,
     queue: &'a Queue,
     contents: Contents,
+    skipped: &'a [&'a [u8]],
     buffer: Vec<u8>,
     entries: Vec<Entry>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(root: BorrowedFd<'a>, queue: &'a Queue, contents: Contents) -> Self {
-        Self { root, queue, contents, buffer: Vec::new(), entries: Vec::new() }
+    fn new(root: BorrowedFd<'a>, queue: &'a Queue, contents: Contents, skipped: &'a [&'a [u8]]) -> Self {
+        Self { root, queue, contents, skipped, buffer: Vec::new(), entries: Vec::new() }
     }
 
     fn run(mut self) -> Vec<Entry> {
@@ -124,6 +125,9 @@ impl<'a> Worker<'a> {
         let mut entry = self.described(path, 'd', &stat, &XattrTarget::Open(directory.as_fd()));
         match listed(directory.as_fd()) {
             Ok(mut names) => {
+                if path.is_empty() {
+                    names.retain(|(name, _)| !self.skipped.contains(&name.as_bytes()));
+                }
                 while names.len() > CHUNK {
                     let rest = names.split_off(names.len() - CHUNK);
                     self.queue.add([Work::Names(path.to_vec(), rest)]);

@@ -93,6 +93,13 @@ def lose_manifest_of_image(damaged: Damaged) -> None:
     damaged.manifest.unlink()
 
 
+def keep_damaged_bytes(damaged: Damaged) -> None:
+    """What a registry gave is kept beside the tree, to be pushed again."""
+    (damaged.top / "blob").write_bytes(b"compressed")
+    figures = json.loads((damaged.top / "layer.json").read_text())
+    (damaged.top / "layer.json").write_text(json.dumps({**figures, "digest": f"sha256:{'0' * 64}"}))
+
+
 #: Podman's kinds of damage (its system test 331-system-check), each with what is found here.
 PODMANS: dict[str, tuple[Callable[[Damaged], object], str]] = {
     "a layer that nobody made": (add_unmanaged_layer, "layer-orphan"),
@@ -132,6 +139,7 @@ OTHERS: dict[str, tuple[Callable[[Damaged], object], str]] = {
     ),
     "a layer without its figure": (lambda damaged: (damaged.top / "layer.json").unlink(), "layer-figures"),
     "a figure without content": (lambda damaged: os.truncate(damaged.top / "layer.json", 0), "layer-figures"),
+    "damaged bytes kept for a push": (keep_damaged_bytes, "layer-blob"),
     "a configuration without content": (lambda damaged: os.truncate(damaged.blob(damaged.image), 0), "blob-damaged"),
     "a truncated manifest": (lambda damaged: os.truncate(damaged.manifest, 9), "blob-damaged"),
     "a missing record": (lambda damaged: damaged.record.unlink(), "image-missing"),

@@ -46,8 +46,8 @@ while time.monotonic() < end:
             from hyrun.image_store import remove
             remove(store, name, force=True)
         else:
-            from hyrun import pruning
-            pruning.prune_containers(store, pruning.Wanted({}))
+            from hyrun import image_pruning as pruning
+            pruning.prune_containers(store, pruning.Wanted({}).container)
             pruning.prune_images(store, pruning.Wanted({}), everything=choose.random() < 0.3)
         count += 1
     except (HyrunError, OSError) as error:

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from hyrun import containers, records
-from hyrun.container_list import free_name
 from hyrun.image_users import read_config
+from hyrun.locks import lock
 from hyrun.store import Store
 
 from .finding import Finding
@@ -136,7 +136,16 @@ def _states(store: Store) -> Iterator[Finding]:
 
 
 def _free(store: Store, name: str) -> str | None:
-    return "removed" if free_name(store, name) else None
+    link = store.path("names", name)
+    with lock(store, "name", name):
+        # A claim is made with the container's directory there.
+        try:
+            if os.path.isdir(store.path("containers", containers.id_of_link(os.readlink(link)) or "-")):
+                return None
+            os.unlink(link)
+        except FileNotFoundError:
+            return None
+    return "removed"
 
 
 def _unlink_state(store: Store, file: str, identifier: str) -> str | None:

@@ -19,6 +19,7 @@ from hyrun.images import read_record, read_tag, record_path, tag_path
 from hyrun.references import parse
 from hyrun.store import Store, write_atomic
 
+from .blobs import damage_of_blob
 from .finding import Finding
 
 
@@ -102,7 +103,7 @@ class Images:
                 yield self._damaged(name, f"its record cannot be read: {error.strerror}")
                 continue
             rebuilt = self._rebuilt(name)
-            if rebuilt is not None and record != rebuilt | {"size": record.get("size"), "digest": record.get("digest")}:
+            if rebuilt is not None and not _agree(record, rebuilt):
                 yield self._damaged(name, "its record is not what its configuration says")
             elif not _is_whole(record):
                 yield self._damaged(name, "its record is incomplete")
@@ -210,24 +211,6 @@ class Images:
             )
 
 
-def damage_of_blob(path: str, name: str) -> str | None:
-    """Return what is wrong with a blob: ``missing``, or how it is damaged; None when its bytes have its digest."""
-    hasher = hashlib.sha256()
-    size = 0
-    try:
-        with open(path, "rb", buffering=0) as file:
-            while data := file.read(1 << 20):
-                hasher.update(data)
-                size += len(data)
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
-    if hasher.hexdigest() == name:
-        return None
-    return "damaged: its bytes have another digest" if size else "damaged: it is empty"
-
-
 def _removed_if_damaged(path: str, name: str) -> Any:
     def remove() -> str | None:
         if damage_of_blob(path, name) in (None, "missing"):
@@ -236,6 +219,11 @@ def _removed_if_damaged(path: str, name: str) -> Any:
         return "damaged file removed"
 
     return remove
+
+
+def _agree(record: Record, rebuilt: Record) -> bool:
+    """Tell whether a record says what the configuration says; size and digest are not in there."""
+    return all(record.get(key) == value for key, value in rebuilt.items() if key not in ("size", "digest"))
 
 
 def _is_whole(record: Record) -> bool:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 
 from hyrun import _core, layers
 from hyrun.errors import StorageError
+from hyrun.garbage import unlink_missing_ok
 from hyrun.image_users import layers_in_use
 from hyrun.store import Store, write_atomic
+from hyrun.volume_users import read_object
 
+from .blobs import damage_of_blob, digest_of
 from .finding import Finding
 from .images import Images
 
@@ -64,7 +67,7 @@ def damage(store: Store, layer: str) -> str | None:
     if not os.path.isdir(os.path.join(directory, "diff")):
         return "has no files any more"
     try:
-        verified = _core.verify_manifest(os.path.join(directory, "diff"), layers.manifest_path(directory))
+        verified = _core.verify_manifest(directory, layers.manifest_path(directory))
     except FileNotFoundError:
         return "has no manifest: nobody can tell what belongs in it"
     except (StorageError, OSError) as error:
@@ -72,24 +75,40 @@ def damage(store: Store, layer: str) -> str | None:
     if not verified.count:
         return None
     # Names come from images: shown as what they are, not as what a terminal makes of them.
-    shown = [f"{ascii(path)[1:-1] or '/'}: {what}" for path, what in verified.differences[:_SHOWN]]
+    shown = [
+        f"{ascii(path.removeprefix('diff/'))[1:-1] or '/'}: {what}" for path, what in verified.differences[:_SHOWN]
+    ]
     more = f", and {verified.count - len(shown)} more" if verified.count > len(shown) else ""
     return f"is damaged: {'; '.join(shown)}{more}"
 
 
 def _check_figures(store: Store, layer: str) -> Finding | None:
-    """`images` shows the size from layer.json; the manifest has it as well."""
+    """Check what is beside the tree: layer.json (the manifest has its size as well), and the blob if it was kept."""
     directory = store.path("layers", layer)
-    verified_size = _size_of(layers.manifest_path(directory))
-    if layers.find(store, layer).size == verified_size:
+    figures = read_object(os.path.join(directory, "layer.json"))
+    size = _size_of(layers.manifest_path(directory))
+    blob, digest = os.path.join(directory, "blob"), figures.get("digest")
+    if digest is not None and os.path.exists(blob) and damage_of_blob(blob, str(digest)[7:]) is not None:
+
+        def forget() -> str:
+            _write_figures(directory, {"size": size})
+            unlink_missing_ok(blob)
+            return "kept bytes removed: a push compresses the layer anew"
+
+        return Finding("layer-blob", f"sha256:{layer}", "the bytes kept for a push are damaged", mend=forget)
+    if figures.get("size") == size:
         return None
 
     def write() -> str:
-        path = os.path.join(directory, "layer.json")
-        write_atomic(path, json.dumps({"size": verified_size}).encode(), sync=layers.syncing())
-        return "figure written again"
+        known = {"digest": f"sha256:{digest_of(blob)}"} if os.path.exists(blob) else {}
+        _write_figures(directory, {"size": size, **known})
+        return "figures written again"
 
     return Finding("layer-figures", f"sha256:{layer}", "its layer.json is damaged or missing", mend=write)
+
+
+def _write_figures(directory: str, figures: dict[str, object]) -> None:
+    write_atomic(os.path.join(directory, "layer.json"), json.dumps(figures).encode(), sync=layers.syncing())
 
 
 def _size_of(manifest: str) -> int:

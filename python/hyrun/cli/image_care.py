@@ -25,12 +25,12 @@ def prune(
     ] = None,
 ) -> None:
     """Remove images that no container uses, and the layers that go with them."""
-    from hyrun import filters, pruning
+    from hyrun import filters, image_pruning
 
-    wanted = pruning.Wanted(filters.parse(filter_ or (), pruning.FILTERS))
+    wanted = image_pruning.Wanted(filters.parse(filter_ or (), image_pruning.FILTERS))
     kind = "images without at least one container associated to them" if everything else "dangling images"
     confirm("image prune", f"This will remove all {kind}.", force=force)
-    removed = pruning.prune_images(store(), wanted, everything=everything)
+    removed = image_pruning.prune_images(store(), wanted, everything=everything)
     show("Deleted Images:", removed.lines)
     typer.echo(f"Total reclaimed space: {output.size(removed.size)}")
 

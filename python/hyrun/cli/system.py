@@ -91,12 +91,12 @@ def prune(
     ] = None,
 ) -> None:
     """Remove containers that have ended, images that nobody uses, and all leftovers."""
-    from hyrun import filters, pruning
+    from hyrun import filters, image_pruning
 
-    parsed = filters.parse(filter_ or (), pruning.FILTERS)
+    parsed = filters.parse(filter_ or (), image_pruning.FILTERS)
     if volumes and "until" in parsed:
         raise InvalidArgument("filter until is not supported with --volumes: prune volumes by hyrun volume prune")
-    wanted = pruning.Wanted(parsed)
+    wanted = image_pruning.Wanted(parsed)
     kinds = ["all stopped containers"]
     if volumes:
         kinds.append("all anonymous volumes not used by at least one container")
@@ -105,16 +105,16 @@ def prune(
     )
     confirm("system prune", "This will remove:\n" + "\n".join(f"  - {kind}" for kind in kinds), force=force)
     where = store()
-    removed = pruning.prune_containers(where, wanted)
-    show("Deleted Containers:", removed.lines)
-    size = removed.size
+    removed = image_pruning.prune_containers(where, wanted.container)
+    show("Deleted Containers:", [identifier for identifier, _ in removed])
+    size = sum(amount for _, amount in removed)
     if volumes:
         from hyrun.volumes import prune as prune_volumes
 
         gone = prune_volumes(where, wanted=lambda volume: wanted.labels(volume.labels))
         show("Deleted Volumes:", [name for name, _ in gone])
         size += sum(amount for _, amount in gone)
-    images = pruning.prune_images(where, wanted, everything=everything)
+    images = image_pruning.prune_images(where, wanted, everything=everything)
     show("Deleted Images:", images.lines)
     typer.echo(f"Total reclaimed space: {output.size(size + images.size)}")
 

@@ -1,14 +1,15 @@
-"""Removing what nobody uses: containers that have ended, images, and the layers that go with them."""
+"""Removing what nobody uses: images, the layers that go with them, and containers that have ended."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import NamedTuple
 
 from . import container_list, containers, garbage, layers
+from .container_list import Record
 from .errors import InUse
 from .filters import match_labels
 from .image_list import created, moment_of
@@ -42,21 +43,25 @@ class Wanted:
         """Tell whether the labels of an object pass."""
         return match_labels(found, self._labels) and not any(match_labels(found, [text]) for text in self._without)
 
+    def container(self, record: Record) -> bool:
+        """Tell whether a container passes."""
+        labels = record.config.get("Labels")
+        moment = datetime.fromtimestamp(record.created / 1e9, timezone.utc)
+        return self.labels(labels if isinstance(labels, dict) else None) and self.age(moment)
+
     def age(self, moment: datetime) -> bool:
         """Tell whether something made at that moment is old enough."""
         return self._limit is None or moment < self._limit
 
 
-def prune_containers(store: Store, wanted: Wanted) -> Pruned:
-    """Remove the containers that have ended or were never started, and that nobody owns; their volumes stay."""
-    from datetime import timezone
+def prune_containers(store: Store, wanted: Callable[[Record], bool]) -> list[tuple[str, int]]:
+    """Remove the containers that have ended or were never started, that nobody owns and that ``wanted`` accepts.
 
-    lines, size = [], 0
+    Return id and bytes on disk of each. Their volumes stay, as with docker.
+    """
+    removed: list[tuple[str, int]] = []
     for record in container_list.list_all(store):
-        moment = datetime.fromtimestamp(record.created / 1e9, timezone.utc)
-        labels = record.config.get("Labels")
-        passes = wanted.labels(labels if isinstance(labels, dict) else None) and wanted.age(moment)
-        if record.status not in ("created", "exited") or not passes:
+        if record.status not in ("created", "exited") or not wanted(record):
             continue
         try:
             descriptor = containers.try_lock(record.directory)
@@ -65,13 +70,12 @@ def prune_containers(store: Store, wanted: Wanted) -> Pruned:
         if descriptor is None:
             continue  # somebody starts or removes it
         try:
-            length = disk_usage(os.path.join(record.directory, "upper"))
+            size = disk_usage(os.path.join(record.directory, "upper"))
             containers.discard(store, record.id, record.name, [])
         finally:
             os.close(descriptor)
-        lines.append(record.id)
-        size += length
-    return Pruned(lines, size)
+        removed.append((record.id, size))
+    return removed
 
 
 def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
