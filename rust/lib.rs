@@ -50,6 +50,8 @@ mod _core {
     #[pymodule_export]
     use crate::json::{format_json, parse_json};
     #[pymodule_export]
+    use crate::layer::integrity::{Verified, verify_manifest, write_manifest};
+    #[pymodule_export]
     use crate::layer::packing::{Packed, assemble_layer, pack_layer, tree_changes};
     #[pymodule_export]
     use crate::layer::python::{Unpacked, unpack_layer};
@@ -60,6 +62,8 @@ mod _core {
     #[pymodule_export]
     use crate::spec::{Bind, File, Overlay, Spec, Tmpfs};
 
+    #[pymodule_export]
+    use crate::tree::compare::compare_trees;
     #[pymodule_export]
     use crate::tree::python::{copy_tree, remove_tree, sync_file_system};
 

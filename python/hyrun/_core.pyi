@@ -17,6 +17,7 @@ __all__ = [
     "Spec",
     "Tmpfs",
     "Unpacked",
+    "Verified",
     "__version__",
     "assemble_layer",
     "attend",
@@ -24,6 +25,7 @@ __all__ = [
     "channel_connect",
     "channel_listen",
     "channel_pair",
+    "compare_trees",
     "copy_tree",
     "cp_archive",
     "cp_open",
@@ -45,6 +47,8 @@ __all__ = [
     "terminal_size",
     "tree_changes",
     "unpack_layer",
+    "verify_manifest",
+    "write_manifest",
 ]
 
 __version__: str
@@ -495,6 +499,46 @@ def tree_changes(upper: int, lowerdirs: Sequence[str]) -> list[tuple[str, str]]:
 
     Pairs of ``A`` (added), ``C`` (changed) or ``D`` (deleted) and an absolute path, sorted, as `docker diff` has them:
     directories on the way to a change are changed. What an opaque directory hides is deleted.
+    """
+
+@final
+class Verified:
+    """What ``verify_manifest`` found.
+
+    ``size`` is that of the plain tar in bytes, ``entries`` the number of names in the manifest, ``count`` how many
+    names differ. ``differences`` has the first thousand of them: path below the layer, and what is wrong with it
+    (``missing``, ``not a part of the layer``, ``cannot be read: …``, or the fields that differ).
+    """
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def differences(self) -> list[tuple[str, str]]: ...
+
+def write_manifest(directory: str, path: str, *, size: int, sync: bool) -> int:
+    """Write down every name below a layer's directory, its metadata and a digest of its content; return their number.
+
+    Left out are the names ``manifest``, ``layer.json`` and ``blob`` in the directory itself. ``path`` is a new file,
+    ``size`` the bytes of the plain tar. With ``sync`` the file system that holds the tree,
+    and then the manifest, are on the disk when this returns: the disk writes while the tree is read.
+    """
+
+def verify_manifest(directory: str, path: str) -> Verified:
+    """Compare a layer's directory with its manifest.
+
+    Types, modes, owners, times, contents, link targets, device numbers and xattrs are compared.
+    Nothing is followed or changed, not even the times of access. Raises ``hyrun.errors.StorageError`` when the
+    manifest is damaged itself, OSError when one of the two is missing.
+    """
+
+def compare_trees(old: int, new: int) -> list[tuple[str, str]]:
+    """Return what differs between two open directories: ``A`` added, ``C`` changed, ``D`` removed, and the path.
+
+    Sorted by path; times alone are no change. What overlayfs keeps for itself (whiteouts, its xattrs) does not count.
     """
 
 def copy_tree(source: int, target: int) -> None:

@@ -15,7 +15,7 @@ import time
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from . import _core, events, images, names, records, spec, volumes, volumespec
-from .errors import Conflict, HyrunError, InUse, InvalidArgument, NotFound
+from .errors import Conflict, HyrunError, InUse, InvalidArgument, NotFound, StorageError
 from .store import Store, new_id
 
 TYPE_CHECKING = False
@@ -220,10 +220,19 @@ def create(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 
 def _make_upper(path: str, top: str) -> None:
     """Make the writable layer's directory: its owner and mode are those of the container's ``/``, so the image's."""
     os.mkdir(path, 0o700)
-    status = os.stat(top)
+    try:
+        status = os.stat(top)
+    except FileNotFoundError:
+        raise _missing(top) from None  # the image may have been removed at this moment
     if status.st_uid or status.st_gid:
         os.chown(path, status.st_uid, status.st_gid)
     os.chmod(path, status.st_mode & 0o7777)  # and not what the caller's umask left of it
+
+
+def _missing(layer: str) -> StorageError:
+    return StorageError(
+        f"layer {layer} is missing: hyrun system check says which images need it, load or pull one again"
+    )
 
 
 def _make_locked(directory: str) -> int:
@@ -264,7 +273,10 @@ def identity_of(user: str, layers: list[str], image: str = "") -> Identity:
         return known
     from .users import read_accounts, resolve
 
-    root = _core.open_root(layers)
+    try:
+        root = _core.open_root(layers)
+    except FileNotFoundError as error:
+        raise _missing(error.filename) from None
     try:
         passwd, group = read_accounts(root)
     finally:

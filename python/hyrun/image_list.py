@@ -1,15 +1,16 @@
 """What `images` lists: one row for each name of an image, with the fields that docker's --format knows."""
 
 import fnmatch
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from .errors import InvalidArgument
+from .errors import InvalidArgument, StorageError
 from .filters import boolean, match_labels
 from .image_config import Record
 from .image_inspect import split_name
-from .image_store import records, tags, users
+from .image_store import readable_records, tags, users
 from .images import read_record, resolve
 from .references import Reference
 from .store import Store
@@ -19,8 +20,16 @@ FILTERS = frozenset(("before", "dangling", "label", "reference", "since", "until
 _NONE = "<none>"
 
 
-def rows(store: Store, filters: Mapping[str, Sequence[str]], pattern: str | None = None) -> list[dict[str, Any]]:
+def rows(
+    store: Store,
+    filters: Mapping[str, Sequence[str]],
+    pattern: str | None = None,
+    *,
+    complain: Callable[[StorageError], None] | None = None,
+) -> list[dict[str, Any]]:
     """Return the rows of all images that pass, the newest first.
+
+    ``complain`` is called for each image whose record is damaged; without it the first one is raised.
 
     ``filters`` are those of ``FILTERS``, each with its values (``filters.parse``); ``pattern`` is the
     ``REPOSITORY[:TAG]`` of `docker images`. A row holds ``Id``, ``Repository``, ``Tag``, ``Digest``,
@@ -32,7 +41,12 @@ def rows(store: Store, filters: Mapping[str, Sequence[str]], pattern: str | None
     tests = _tests(store, filters)
     patterns = filters.get("reference", ())
     found = []
-    for record in records(store):
+    listed, damaged = readable_records(store)
+    for error in damaged:
+        if complain is None:
+            raise error
+        complain(error)
+    for record in listed:
         references = named.get(record["id"], [])
         if not all(test(record, references) for test in tests):
             continue
@@ -93,7 +107,7 @@ def _tests(store: Store, filters: Mapping[str, Sequence[str]]) -> list[_Test]:
         tests.append(lambda record, references: match_labels(record["config"].get("Labels"), labels))
     for name, earlier in (("before", True), ("until", True), ("since", False)):
         for value in filters.get(name, ()):
-            limit = _moment(value) if name == "until" else created(read_record(store, resolve(store, value)))
+            limit = moment_of(value) if name == "until" else created(read_record(store, resolve(store, value)))
             tests.append(_compare(limit, earlier=earlier))
     return tests
 
@@ -104,13 +118,15 @@ def _compare(limit: datetime, *, earlier: bool) -> _Test:
     return lambda record, references: created(record) > limit
 
 
-def _moment(value: str) -> datetime:
+def moment_of(value: str) -> datetime:
     """Return the moment of an ``until`` filter: a date, or a duration before now such as ``24h``."""
     from datetime import timedelta
 
     units = {"s": 1, "m": 60, "h": 3600}
-    if value[:-1].isdecimal() and value[-1:] in units:
-        return datetime.now(timezone.utc) - timedelta(seconds=int(value[:-1]) * units[value[-1]])
+    # Go's durations: 1h30m.
+    if re.fullmatch(r"(?:[0-9]+(?:\.[0-9]+)?[smh])+", value):
+        parts = re.findall(r"([0-9.]+)([smh])", value)
+        return datetime.now(timezone.utc) - timedelta(seconds=sum(float(part) * units[unit] for part, unit in parts))
     if value.isdecimal():
         return datetime.fromtimestamp(int(value), timezone.utc)
     try:

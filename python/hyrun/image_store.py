@@ -1,28 +1,48 @@
 """Images in the store: publishing, naming and removing them.
 
-What keeps layers alive is a record that lists them. A layer without one is either being published or
-rubbish, so whoever publishes holds the lock ``image``/``all`` shared, from the first look at a layer to the
-record, and the sweep holds it alone.
+What keeps layers alive is a record that lists them. A layer without one is either being published or rubbish
+(``garbage``), so whoever publishes holds the lock ``image``/``all`` shared, from the first look at a layer to the
+last tag. Records and tags themselves change under ``image``/``records``, which nobody holds for longer than it takes
+to write a few small files: a removal does not wait for somebody else's download.
 """
 
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_NB, flock
 
-from . import _core
 from .errors import Conflict, InUse, InvalidArgument, NotFound, StorageError
-from .image_config import Record, parse_config
+from .garbage import REMOVING, claim, collect, sweep_now, unlink_missing_ok
+from .image_config import ImageConfig, Record, parse_config
+from .image_users import UNREADABLE, users
 from .images import HOST, lookup, read_record, read_tag, record_path, resolve, tag_path
 from .layers import Layer, syncing
 from .locks import lock
 from .references import Reference, is_id_prefix, parse
-from .staging import staging, sweep
 from .store import Store, sync_directory, write_atomic
 
-#: The key in ``users`` of containers whose config.json says nothing.
-UNREADABLE = "unreadable"
+__all__ = [
+    "UNREADABLE",
+    "claim",
+    "new_reference",
+    "publish",
+    "publishing",
+    "put_blob",
+    "recording",
+    "records",
+    "refuse_reserved",
+    "remove",
+    "sweep_now",
+    "tag",
+    "tag_image",
+    "tags",
+    "users",
+]
+
+#: How long a removal waits for another sweep before it leaves its own layers to the next one, in seconds.
+_SWEEP_PATIENCE = 0.5
 
 
 @contextmanager
@@ -32,13 +52,43 @@ def publishing(store: Store) -> Iterator[None]:
         yield
 
 
+class _Held(threading.local):
+    """The stores whose records this thread is changing."""
+
+    def __init__(self) -> None:
+        self.roots: set[str] = set()
+
+
+_held = _Held()
+
+
+@contextmanager
+def recording(store: Store) -> Iterator[None]:
+    """Change records and tags; several changes inside of one such block are one for everybody else."""
+    if store.root in _held.roots:
+        yield
+        return
+    with lock(store, "image", "records"):
+        _held.roots.add(store.root)
+        try:
+            yield
+        finally:
+            _held.roots.discard(store.root)
+
+
 def put_blob(store: Store, data: bytes) -> str:
     """Keep a manifest or a configuration as it is; return its digest, ``sha256:<hex>``."""
     import hashlib
 
     name = hashlib.sha256(data).hexdigest()
     path = store.path("blobs", "sha256", name)
-    if not os.path.exists(path):
+    try:
+        with open(path, "rb") as file:
+            whole = file.read(len(data) + 1) == data
+    except OSError:
+        whole = False
+    # One that is damaged is mended by whoever brings the image again.
+    if not whole:
         write_atomic(path, data, sync=syncing())
     return f"sha256:{name}"
 
@@ -55,33 +105,53 @@ def publish(
     checked = parse_config(config)
     if [layer.diff_id for layer in layers] != checked["diff_ids"]:
         raise StorageError("the configuration's diff ids are not those of the layers")
-    image_id = put_blob(store, config)
-    digest = None if manifest is None else put_blob(store, manifest)
     # overlayfs refuses one directory twice (ELOOP). The upper of two equal layers hides all of the lower one.
     topmost = list(dict.fromkeys(layer.diff_id for layer in reversed(layers)))
-    record: Record = {
+    with recording(store):
+        image_id = put_blob(store, config)
+        # An archive without a manifest does not take away the one that is known of the same image.
+        digest = _known_digest(store, image_id) if manifest is None else put_blob(store, manifest)
+        record = make_record(image_id, checked, topmost, sum(layer.size for layer in layers), digest)
+        if base:
+            record["base"] = base
+        _write_record(store, record)
+    return image_id
+
+
+def _known_digest(store: Store, image_id: str) -> str | None:
+    try:
+        return read_record(store, image_id[7:])["digest"]
+    except (NotFound, StorageError, KeyError):
+        return None
+
+
+def make_record(image_id: str, checked: ImageConfig, layers: list[str], size: int, digest: str | None) -> Record:
+    """Return the record of an image; ``layers`` are topmost first, ``size`` is in bytes of their plain tars."""
+    return {
         "id": image_id,
-        "layers": topmost,
+        "layers": layers,
         "config": checked["config"],
         "architecture": checked["architecture"],
         "os": checked["os"],
         "variant": checked["variant"],
         "created": checked["created"],
         "author": checked["author"],
-        "size": sum(layer.size for layer in layers),
+        "size": size,
         "history": checked["history"],
         "digest": digest,
     }
-    if base:
-        record["base"] = base
-    _write_record(store, record)
-    return image_id
 
 
 def tag(store: Store, reference: Reference, image_id: str) -> None:
-    """Let a reference mean the image ``sha256:<hex>``. Raises InvalidArgument for a name nobody may take."""
+    """Let a reference mean the image ``sha256:<hex>``.
+
+    Raises InvalidArgument for a name nobody may take, NotFound when the image was removed meanwhile.
+    """
     refuse_reserved(reference)
-    write_atomic(tag_path(store, reference.full()), f"{image_id}\n".encode("ascii"), sync=syncing())
+    with recording(store):
+        if not os.path.exists(record_path(store, image_id[7:])):
+            raise NotFound(f"no image {image_id} here: it was removed just now; try again")
+        write_atomic(tag_path(store, reference.full()), f"{image_id}\n".encode("ascii"), sync=syncing())
 
 
 def refuse_reserved(reference: Reference) -> None:
@@ -108,20 +178,30 @@ def tag_image(store: Store, source: str, target: str) -> None:
     """Give the image that ``source`` means one more name (docker tag)."""
     if source == HOST:
         raise InvalidArgument(f"{HOST} cannot be tagged: it is not in the store: tar the tree and hyrun import it")
-    with publishing(store):
+    with recording(store):
         image = lookup(store, source)
         tag(store, new_reference(target), image.id)
 
 
 def records(store: Store) -> list[Record]:
-    """Return the records of all images, the newest first."""
-    found = []
+    """Return the records of all images, the newest first; StorageError when one is damaged."""
+    found, damaged = readable_records(store)
+    if damaged:
+        raise damaged[0]
+    return found
+
+
+def readable_records(store: Store) -> tuple[list[Record], list[StorageError]]:
+    """Return the records of all images that can be read, the newest first, and what is wrong with the others."""
+    found, damaged = [], []
     for name in _listed(store, "images", ".json"):
         try:
             found.append(read_record(store, name))
         except NotFound:
             continue  # removed since
-    return sorted(found, key=lambda record: (record["created"], record["id"]), reverse=True)
+        except StorageError as error:
+            damaged.append(error)
+    return sorted(found, key=lambda record: (record["created"], record["id"]), reverse=True), damaged
 
 
 def tags(store: Store) -> dict[str, list[Reference]]:
@@ -138,24 +218,6 @@ def tags(store: Store) -> dict[str, list[Reference]]:
     return found
 
 
-def users(store: Store) -> dict[str, list[str]]:
-    """Return the names of the containers, running or not, by the id of their image (or ``UNREADABLE``)."""
-    found: dict[str, list[str]] = {}
-    for name in _listed(store, "containers", ""):
-        try:
-            with open(store.path("containers", name, "config.json"), "rb") as file:
-                config = json.load(file)
-        except FileNotFoundError:
-            continue  # being made (it asks Image.present afterwards), or being removed
-        except (OSError, ValueError):
-            found.setdefault(UNREADABLE, []).append(name)
-            continue
-        if isinstance(config, dict):
-            shown = str(config.get("Name") or name[:12]).lstrip("/")
-            found.setdefault(str(config.get("Image", "")), []).append(shown)
-    return found
-
-
 def remove(store: Store, text: str, *, force: bool = False) -> list[str]:
     """Remove a reference, and the image with its last one (docker rmi); return docker's lines.
 
@@ -164,45 +226,41 @@ def remove(store: Store, text: str, *, force: bool = False) -> list[str]:
     """
     if text == HOST:
         raise InvalidArgument(f"{HOST} cannot be removed: it is this machine's own root file system")
-    with lock(store, "image", "all"):
-        try:
-            name = resolve(store, text)
-        except StorageError:
-            return [_drop_tag(store, parse(text))]  # damaged: there is nothing behind it to look for
-        image_id = f"sha256:{name}"
-        references = tags(store).get(image_id, [])
-        chosen = _chosen(store, text, name)
-        if chosen is None:
-            if len(references) > 1 and not force:
-                listed = ", ".join(reference.familiar() for reference in references)
-                raise Conflict(f"image {text} has several names: {listed}: remove those, or use --force")
-            going = references
-        else:
-            going = [chosen]
-        last = len(going) >= len(references)
-        if last:
-            _refuse_used(store, image_id, text)
-            _drop_record(store, name, text)
-        lines = [_drop_tag(store, reference) for reference in going]
-        if syncing():
-            sync_directory(store.path("tags"))
-        if last:
-            lines.append(f"Deleted: {image_id}")
-            lines += [f"Deleted: sha256:{layer}" for layer in _sweep_layers(store)]
-        return lines
+    with recording(store):
+        lines, deleted = _remove(store, text, force=force)
+    if deleted:
+        lines += [f"Deleted: sha256:{layer}" for layer in _collect(store)]
+    return lines
 
 
-def sweep_now(store: Store) -> None:
-    """Remove what killed commands left behind, unless somebody is publishing at this moment."""
-    descriptor = os.open(store.path("locks", "image-all"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _remove(store: Store, text: str, *, force: bool) -> tuple[list[str], bool]:
+    """Remove names and the record; return docker's lines, and whether the image itself is gone."""
     try:
-        flock(descriptor, LOCK_EX | LOCK_NB)
-        sweep(store)
-        _sweep_layers(store)
-    except BlockingIOError:
-        pass  # the next command finds it as well
-    finally:
-        os.close(descriptor)
+        name = resolve(store, text)
+    except StorageError:
+        return [drop_tag(store, parse(text))], False  # damaged: there is nothing behind it to look for
+    image_id = f"sha256:{name}"
+    references = tags(store).get(image_id, [])
+    chosen = _chosen(store, text, name)
+    if chosen is None:
+        if len(references) > 1 and not force:
+            listed = ", ".join(reference.familiar() for reference in references)
+            raise Conflict(f"image {text} has several names: {listed}: remove those, or use --force")
+        going = references
+    else:
+        going = [chosen]
+    last = len(going) >= len(references)
+    lines = drop_image(store, name, text, going) if last else [drop_tag(store, reference) for reference in going]
+    sync_names(store)
+    return lines, last
+
+
+def _collect(store: Store) -> list[str]:
+    """Sweep; somebody else's sweep is waited for, somebody's download is not."""
+    end = time.monotonic() + _SWEEP_PATIENCE
+    while (going := collect(store)) is None and time.monotonic() < end:
+        time.sleep(0.01)
+    return going or []
 
 
 def _chosen(store: Store, text: str, name: str) -> Reference | None:
@@ -226,58 +284,54 @@ def _refuse_used(store: Store, image_id: str, text: str) -> None:
         raise InUse(f"image {text} is used by container {listed}: hyrun rm that first")
 
 
-def _drop_tag(store: Store, reference: Reference) -> str:
-    _unlink_missing_ok(tag_path(store, reference.full()))
+def drop_tag(store: Store, reference: Reference) -> str:
+    """Remove a name; return docker's line. Hold ``recording``."""
+    unlink_missing_ok(tag_path(store, reference.full()))
     return f"Untagged: {reference.familiar()}"
 
 
-def _drop_record(store: Store, name: str, text: str) -> None:
+def drop_image(store: Store, name: str, text: str, references: Sequence[Reference]) -> list[str]:
+    """Remove the image ``name`` (hexadecimal) with its names, unless a container uses it: InUse. Return docker's lines.
+
+    ``text`` is how the caller calls it. Hold ``recording``; nothing here needs room on the disk. The record is
+    hidden first: from then on the image is gone, and should this process be killed, ``garbage.finish_removals``
+    does the rest. The caller syncs (``sync_names``) before layers go: a power cut must not leave a record without
+    them.
+    """
+    _refuse_used(store, f"sha256:{name}", text)
     try:
-        record = read_record(store, name)
+        digest = read_record(store, name)["digest"]
     except (NotFound, StorageError):
-        # Damaged, or gone with a removal that was killed before it came to the tag.
-        _unlink_missing_ok(record_path(store, name))
-        _unlink_missing_ok(store.path("blobs", "sha256", name))
-        return
-    os.unlink(record_path(store, name))
+        digest = None  # damaged, or missing
+    hidden = store.path("images", f".{name}{REMOVING}")
+    try:
+        os.rename(record_path(store, name), hidden)
+    except FileNotFoundError:
+        pass
     try:
         # A container made since the first look has found the record gone, or is seen here: see Image.present.
-        _refuse_used(store, record["id"], text)
+        _refuse_used(store, f"sha256:{name}", text)
     except BaseException:
-        _write_record(store, record)
+        if os.path.exists(hidden):
+            os.rename(hidden, record_path(store, name))
         raise
-    for digest in (record["id"], record["digest"]):
-        if digest is not None:
-            _unlink_missing_ok(store.path("blobs", "sha256", digest[7:]))
+    lines = [drop_tag(store, reference) for reference in references]
+    unlink_missing_ok(hidden)
+    for blob in (f"sha256:{name}", digest):
+        if blob is not None:
+            unlink_missing_ok(store.path("blobs", "sha256", blob[7:]))
+    return [*lines, f"Deleted: sha256:{name}"]
+
+
+def sync_names(store: Store) -> None:
+    """Make durable that records and tags are gone."""
+    if syncing():
+        sync_directory(store.path("images"))
+        sync_directory(store.path("tags"))
 
 
 def _write_record(store: Store, record: Record) -> None:
     write_atomic(record_path(store, record["id"][7:]), json.dumps(record).encode(), sync=syncing())
-
-
-def _sweep_layers(store: Store) -> list[str]:
-    """Remove layers that no record lists, and half-written files; hold the lock ``image``/``all`` alone."""
-    for directory in ("images", "tags", "blobs/sha256"):
-        for entry in os.listdir(store.path(directory)):
-            if entry.startswith("."):
-                _unlink_missing_ok(store.path(directory, entry))
-    try:
-        used = {layer for record in records(store) for layer in record["layers"]}
-    except StorageError:
-        # A damaged record does not say which layers are its own: they stay until it is cured.
-        return []
-    going = sorted(set(os.listdir(store.path("layers"))) - used)
-    if not going:
-        return []
-    with staging(store) as directory:
-        # By rename first: a layer is there whole or not at all, even if this process dies now.
-        for name in going:
-            os.rename(store.path("layers", name), os.path.join(directory, name))
-        if syncing():
-            sync_directory(store.path("layers"))
-        for name in going:
-            _core.remove_tree(os.path.join(directory, name))
-    return going
 
 
 def _listed(store: Store, directory: str, suffix: str) -> list[str]:
@@ -286,10 +340,3 @@ def _listed(store: Store, directory: str, suffix: str) -> list[str]:
     except FileNotFoundError:
         return []
     return [name.removesuffix(suffix) for name in names if name.endswith(suffix) and not name.startswith(".")]
-
-
-def _unlink_missing_ok(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

@@ -80,6 +80,9 @@ def resolve(store: Store, text: str) -> str:
     if len(prefix) == 64 and hexadecimal:
         if os.path.exists(record_path(store, prefix)):
             return prefix
+        # What `images --digests` shows is accepted as well: the digest of a manifest.
+        if (found := _with_digest(store, f"sha256:{prefix}")) is not None:
+            return found
         raise NotFound(f"no image {text} here: hyrun images lists what there is")
     try:
         reference = parse(text)
@@ -153,8 +156,11 @@ def read_record(store: Store, name: str) -> Record:
 def _with_digest(store: Store, digest: str) -> str | None:
     """Return the id of the image whose manifest has that digest: it says more than the name before it."""
     for name in _with_prefix(store, ""):
-        if read_record(store, name)["digest"] == digest:
-            return name
+        try:
+            if read_record(store, name)["digest"] == digest:
+                return name
+        except (NotFound, StorageError):
+            continue  # removed since, or damaged: it is not the one that is asked for, or nobody can tell
     return None
 
 

@@ -10,6 +10,9 @@ from .locks import lock
 from .staging import staging
 from .store import Store, sync_directory
 
+#: Where damaged layers are put, below the root, while running containers still have them mounted.
+DAMAGED = "damaged"
+
 
 class Layer(NamedTuple):
     """A layer that is in the store: its diff id in hexadecimal, and the bytes of its uncompressed tar."""
@@ -20,7 +23,8 @@ class Layer(NamedTuple):
 
 def present(store: Store, diff_id: str) -> bool:
     """Tell whether the layer (hexadecimal diff id) is there; it is there whole or not at all."""
-    return os.path.isdir(store.path("layers", diff_id, "diff"))
+    directory = store.path("layers", diff_id)
+    return os.path.isfile(manifest_path(directory)) and os.path.isdir(os.path.join(directory, "diff"))
 
 
 def add(
@@ -83,12 +87,31 @@ def publish(store: Store, directory: str, name: str, *, size: int) -> Layer:
     )
     with open(descriptor, "w", encoding="ascii") as file:
         json.dump({"size": size}, file)
-    if syncing():
-        _core.sync_file_system(directory)
+    # Reads what was just written, from memory, while the disk is busy with it: this is also the layer's syncfs.
+    _core.write_manifest(directory, manifest_path(directory), size=size, sync=syncing())
+    if os.path.lexists(store.path("layers", name)):
+        set_aside(store, name)  # the rest of a layer that lost something: what is unpacked now mends it
     os.rename(directory, store.path("layers", name))
     if syncing():
         sync_directory(store.path("layers"))
     return Layer(name, size)
+
+
+def set_aside(store: Store, name: str) -> str:
+    """Take a damaged layer out of the way, so that the next load unpacks it again; return where it is now.
+
+    By rename, in one step: containers that have it mounted go on with what is left of it, and those that start
+    later find the new one at the same path.
+    """
+    os.makedirs(store.path(DAMAGED), mode=0o700, exist_ok=True)
+    target = store.path(DAMAGED, f"{name}.{os.urandom(6).hex()}")
+    os.rename(store.path("layers", name), target)
+    return target
+
+
+def manifest_path(directory: str) -> str:
+    """Return the path of the manifest in a layer's directory: what there was in it when it was unpacked."""
+    return os.path.join(directory, "manifest")
 
 
 def find(store: Store, name: str) -> Layer:

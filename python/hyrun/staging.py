@@ -45,6 +45,55 @@ def _make(store: Store) -> tuple[str, int]:
         os.close(descriptor)
 
 
+class Trash:
+    """Directories that are moved to ``tmp/`` one by one, and removed at the end of the ``with`` block.
+
+    No directory is made for them: on a full disk there may be no room for it.
+    """
+
+    __slots__ = ("_store", "_taken")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._taken: list[tuple[str, int]] = []
+
+    def take(self, path: str) -> None:
+        """Move a file or a directory away, in one step: whoever looks sees it whole, or not at all."""
+        descriptor = -1
+        try:
+            # Locked until it is removed, so that no sweep of tmp/ does the same work at once.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            flock(descriptor, LOCK_EX | LOCK_NB)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            pass  # a symlink, or somebody else's lock: then two may remove it
+        target = self._store.path("tmp", new_id())
+        try:
+            os.rename(path, target)
+        except BaseException:
+            _close(descriptor)
+            raise
+        self._taken.append((target, descriptor))
+
+    def __enter__(self) -> Trash:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for path, descriptor in self._taken:
+            try:
+                remove_tree(path)
+            except FileNotFoundError:
+                pass
+            finally:
+                _close(descriptor)
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)
+
+
 def sweep(store: Store) -> int:
     """Remove what killed processes left below ``tmp/``; return how many entries that were."""
     count = 0

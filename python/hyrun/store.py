@@ -14,8 +14,8 @@ from .errors import StorageError
 _DIRECTORIES = ("blobs", "blobs/sha256", "layers", "images", "tags", "containers", "names", "volumes", "tmp", "locks")
 #: The lowest layer of every image: mount points that the engine itself needs, so that a container's writable layer
 #: holds nothing but what the container wrote (docker's "init layer" does the same).
-_SKELETON_DIRECTORIES = ("dev", "etc", "proc", "sys")
-_SKELETON_FILES = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
+SKELETON_DIRECTORIES = ("dev", "etc", "proc", "sys")
+SKELETON_FILES = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
 
 
 def default_root() -> str:
@@ -75,7 +75,7 @@ class Store:
             try:
                 for name in ("", *_DIRECTORIES):
                     os.makedirs(self.path(name), mode=0o700, exist_ok=True)
-                self._make_skeleton()
+                self.make_skeleton()
             except OSError as error:
                 raise StorageError(
                     f"store {self.root}: {error.strerror}: choose another with --root or HYRUN_ROOT"
@@ -90,12 +90,13 @@ class Store:
         self._prepared = True
         return self
 
-    def _make_skeleton(self) -> None:
+    def make_skeleton(self) -> None:
+        """Make the engine's own lowest layer, unless it is there."""
         stage = self.path("tmp", new_id())
-        for name in ("", *_SKELETON_DIRECTORIES):
+        for name in ("", *SKELETON_DIRECTORIES):
             os.mkdir(f"{stage}/{name}")
             os.chmod(f"{stage}/{name}", 0o755)
-        for name in _SKELETON_FILES:
+        for name in SKELETON_FILES:
             os.close(os.open(f"{stage}/{name}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
             os.chmod(f"{stage}/{name}", 0o644)
         try:

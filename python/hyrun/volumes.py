@@ -199,17 +199,17 @@ def remove(
     ``ignore`` is the id of a container that is being removed along. ``users`` replaces the function of that
     name. Raises NotFound.
     """
-    from .staging import staging
+    from .staging import Trash
 
     try:
-        # What is moved into staging is removed at its end, after the lock: a large tree takes long.
-        with staging(store) as stage:
+        # What is moved away is removed at the end, after the lock: a large tree takes long.
+        with Trash(store) as trash:
             while (descriptor := _lock(store, name, LOCK_EX)) is None:
                 if not exists(store, name):
                     raise NotFound(f"no such volume: {name}")
             try:
                 _check_unused(store, name, users, ignore)
-                os.rename(store.path("volumes", name), f"{stage}/volume")
+                trash.take(store.path("volumes", name))
             finally:
                 os.close(descriptor)
     except OSError as error:

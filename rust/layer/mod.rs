@@ -15,6 +15,8 @@ mod gzip;
 mod header;
 mod holes;
 mod input;
+pub mod integrity;
+mod manifest;
 mod memory;
 mod names;
 mod node;

@@ -86,7 +86,7 @@ pub(super) fn os_failure(errno: nix::errno::Errno) -> PyErr {
 }
 
 /// Looked up when raised: the extension is imported before `hyrun.errors` is.
-fn storage_error(py: Python<'_>, sentence: String) -> PyErr {
+pub(super) fn storage_error(py: Python<'_>, sentence: String) -> PyErr {
     let raise = || py.import("hyrun.errors")?.getattr("StorageError")?.call1((sentence,));
     raise().map_or_else(|error| error, PyErr::from_value)
 }

@@ -2,9 +2,13 @@
 //!
 //! Trees come from images and containers, so nothing is followed, nothing recurses, and the number of open
 //! descriptors does not grow with the depth.
+pub mod compare;
 mod copy;
+pub(crate) mod entry;
 mod file;
+pub(crate) mod inventory;
 pub mod python;
+mod queue;
 mod remove;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

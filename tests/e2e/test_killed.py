@@ -1,60 +1,25 @@
 """`hyrun` killed (-9) before one system call after the other: what is left is mended by the next command."""
 
 import os
-import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from e2e.command import COMMAND, PATIENCE, Hyrun, until
-
-#: What changes something outside of the process (openat only when it makes a file), or comes before such a change.
-CALLS = (
-    "mkdir,mkdirat,symlink,symlinkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,clone,clone3,flock,openat,"
-    "pidfd_send_signal"
-)
-#: At how many of them a command is killed, spread evenly.
-POINTS = 25
+from e2e.command import Hyrun, until
+from e2e.killing import kill as _kill
+from e2e.killing import points as _points
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 
 
-def _traced(hyrun: Hyrun, flags: list[str], arguments: tuple[str, ...]) -> int:
-    process = hyrun.start(*arguments, command=("strace", "-o", str(hyrun.cwd / "log"), *flags, *COMMAND))
-    process.communicate(timeout=PATIENCE)
-    return process.returncode
-
-
-def _points(hyrun: Hyrun, arguments: tuple[str, ...], calls: str = CALLS) -> list[tuple[str, int]]:
-    """Return (system call, its how manyeth) for the calls that a command makes once it has met the store."""
-    assert _traced(hyrun, ["-e", f"trace={calls}"], arguments) == 0
-    counts: dict[str, int] = {}
-    points = []
-    met = False
-    for line in (hyrun.cwd / "log").read_text().splitlines():
-        if (match := re.match(r"(\w+)\(", line)) is None:
-            continue
-        name = match[1]
-        counts[name] = counts.get(name, 0) + 1
-        met = met or str(hyrun.root) in line
-        if met and (name != "openat" or "O_CREAT" in line):
-            points.append((name, counts[name]))
-    assert len(points) > 5, points
-    return [points[index * len(points) // POINTS] for index in range(POINTS)] if len(points) > POINTS else points
-
-
-def _kill(hyrun: Hyrun, point: tuple[str, int], arguments: tuple[str, ...]) -> None:
-    name, count = point
-    _traced(hyrun, ["-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={count}"], arguments)
-
-
 def _nothing_is_left(hyrun: Hyrun) -> None:
     for identifier in hyrun.lines("ps", "-aq"):
-        hyrun("rm", "-v", identifier)
+        hyrun("rm", "-f", "-v", identifier)
     hyrun("volume", "prune", "-f")
     assert [hyrun.left(kind) for kind in ("containers", "names", "volumes", "tmp")] == [set()] * 4
     assert set(os.listdir(hyrun.run)) <= {"events.log"}
+    until(lambda: _processes_of(hyrun.root) == [], "no process is left")
 
 
 def _processes_of(store: Path) -> list[str]:
@@ -158,7 +123,7 @@ def test_exec(hyrun: Hyrun) -> None:
     hyrun("run", "-d", "--name", "victim", "busybox", "sleep", "600")
     arguments = ("exec", "victim", "sleep", "0.01")
     # It changes nothing in the store: also where it makes, waits and reads.
-    for point in _points(hyrun, arguments, "clone,flock,pipe2,mmap,fcntl,ppoll,waitid,signalfd4,read,pidfd_open"):
+    for point in _points(hyrun, arguments, calls="clone,flock,pipe2,mmap,fcntl,ppoll,waitid,signalfd4,read,pidfd_open"):
         _kill(hyrun, point, arguments)
         assert hyrun.out("exec", "victim", "echo", "alive") == "alive"
     until(lambda: len(hyrun.out("exec", "victim", "ps").splitlines()) == 3, "what was killed has left nobody inside")

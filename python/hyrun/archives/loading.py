@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from hyrun.errors import StorageError
-from hyrun.image_store import publish, publishing, refuse_reserved, sweep_now, tag
+from hyrun.image_store import publish, publishing, recording, refuse_reserved, sweep_now, tag
 from hyrun.layers import Layer, add
 from hyrun.staging import staging
 from hyrun.store import Store
@@ -64,14 +64,17 @@ def _publish(store: Store, found: list[Found], advance: Callable[[int], None] | 
             layers[-1].append(added)
             if advance is not None:
                 advance(length)
-    ids = [
-        publish(store, image.config, added, manifest=image.manifest) for image, added in zip(found, layers, strict=True)
-    ]
     lines = []
-    for image, image_id in zip(found, ids, strict=True):
-        for reference in image.references:
-            tag(store, reference, image_id)
-            lines.append(f"Loaded image: {reference.familiar()}")
-        if not image.references:
-            lines.append(f"Loaded image ID: {image_id}")
+    # An image and its names at once: nobody comes in between and finds it without a name, or removes it.
+    with recording(store):
+        ids = [
+            publish(store, image.config, added, manifest=image.manifest)
+            for image, added in zip(found, layers, strict=True)
+        ]
+        for image, image_id in zip(found, ids, strict=True):
+            for reference in image.references:
+                tag(store, reference, image_id)
+                lines.append(f"Loaded image: {reference.familiar()}")
+            if not image.references:
+                lines.append(f"Loaded image ID: {image_id}")
     return lines

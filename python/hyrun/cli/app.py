@@ -18,6 +18,7 @@ from . import (
     execute,
     flag_help,
     flags,
+    image_care,
     images,
     inside,
     lifecycle,
@@ -26,6 +27,7 @@ from . import (
     run,
     save,
     switches,
+    system,
     volumes,
 )
 from .context import current
@@ -84,7 +86,9 @@ commit.register(app)
 inside.register(app)
 images.register(app)
 save.register(app)
+image_care.register(app)
 app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
+system.register(app)
 
 
 def main(arguments: list[str]) -> int:

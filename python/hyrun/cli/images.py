@@ -88,13 +88,15 @@ def images(
     from hyrun.filters import parse
     from hyrun.image_list import FILTERS, rows
 
-    from .output import emit
+    from .output import emit, message
 
     headers, columns = list(_HEADERS), list(_COLUMNS)
     if digests:
         headers.insert(2, "DIGEST")
         columns.insert(2, "Digest")
-    items = [_shown(row, no_trunc=no_trunc) for row in rows(store(), parse(filter_ or (), FILTERS), pattern)]
+    # One damaged image does not hide the others.
+    found = rows(store(), parse(filter_ or (), FILTERS), pattern, complain=lambda error: message(f"hyrun: {error}"))
+    items = [_shown(row, no_trunc=no_trunc) for row in found]
     if quiet and format_ is None:
         # One id per line, once for each name: docker does the same.
         _print([item["ID"] for item in items])

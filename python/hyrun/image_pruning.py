@@ -1,0 +1,106 @@
+"""Removing what nobody uses: images, the layers that go with them, and containers that have ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from typing import NamedTuple
+
+from . import container_list, containers, garbage, layers
+from .container_list import Record
+from .errors import InUse
+from .filters import match_labels
+from .image_list import created, moment_of
+from .image_store import drop_image, readable_records, recording, sync_names, tags, users
+from .locks import lock
+from .staging import Trash, sweep
+from .store import Store
+from .volumes import disk_usage
+
+#: What `prune --filter` knows, as docker.
+FILTERS = frozenset(("label", "label!", "until"))
+
+
+class Pruned(NamedTuple):
+    """What went: lines as docker prints them, and the bytes that are free now."""
+
+    lines: list[str]
+    size: int
+
+
+class Wanted:
+    """The conditions of ``--filter`` (``filters.parse`` with ``FILTERS``): all of them must hold."""
+
+    def __init__(self, filters: Mapping[str, Sequence[str]]) -> None:
+        self._labels = filters.get("label", ())
+        self._without = filters.get("label!", ())
+        limits = [moment_of(value) for value in filters.get("until", ())]
+        self._limit: datetime | None = min(limits) if limits else None
+
+    def labels(self, found: Mapping[str, str] | None) -> bool:
+        """Tell whether the labels of an object pass."""
+        return match_labels(found, self._labels) and not any(match_labels(found, [text]) for text in self._without)
+
+    def container(self, record: Record) -> bool:
+        """Tell whether a container passes."""
+        labels = record.config.get("Labels")
+        moment = datetime.fromtimestamp(record.created / 1e9, timezone.utc)
+        return self.labels(labels if isinstance(labels, dict) else None) and self.age(moment)
+
+    def age(self, moment: datetime) -> bool:
+        """Tell whether something made at that moment is old enough."""
+        return self._limit is None or moment < self._limit
+
+
+def prune_containers(store: Store, wanted: Callable[[Record], bool]) -> list[tuple[str, int]]:
+    """Remove the containers that have ended or were never started, that nobody owns and that ``wanted`` accepts.
+
+    Return id and bytes on disk of each. Their volumes stay, as with docker.
+    """
+    removed: list[tuple[str, int]] = []
+    for record in container_list.list_all(store):
+        if record.status not in ("created", "exited") or not wanted(record):
+            continue
+        try:
+            descriptor = containers.try_lock(record.directory)
+        except FileNotFoundError:
+            continue
+        if descriptor is None:
+            continue  # somebody starts or removes it
+        try:
+            size = disk_usage(os.path.join(record.directory, "upper"))
+            containers.discard(store, record.id, record.name, [])
+        finally:
+            os.close(descriptor)
+        removed.append((record.id, size))
+    return removed
+
+
+def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
+    """Remove the images without a name (``everything``: all) that no container uses, and all garbage.
+
+    Waits until nobody loads or pulls: what has no name yet is about to get one.
+    """
+    sweep(store)
+    lines: list[str] = []
+    with ExitStack() as stack:
+        trash = stack.enter_context(Trash(store))
+        with lock(store, "image", "all"), recording(store):
+            named, used = tags(store), users(store)
+            for record in readable_records(store)[0]:
+                image_id, references = record["id"], named.get(record["id"], [])
+                if (references and not everything) or image_id in used:
+                    continue
+                if not wanted.labels(record["config"].get("Labels")) or not wanted.age(created(record)):
+                    continue
+                try:
+                    gone = drop_image(store, image_id[7:], image_id, references)
+                except InUse:
+                    continue  # a container came
+                lines += [f"{line[0].lower()}{line[1:]}" for line in gone]
+            sync_names(store)
+            sizes = {name: layers.find(store, name).size for name in os.listdir(store.path("layers"))}
+            going = garbage.move_away(store, trash.take)
+    return Pruned([*lines, *(f"deleted: sha256:{name}" for name in going)], sum(sizes[name] for name in going))

@@ -1,0 +1,347 @@
+"""`system check`: each kind of damage is found, mended as far as that needs no network, and healed by a re-load."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.command import Hyrun, Template
+from hyrun import container_list, containers, layers
+from hyrun.check.checking import check
+from hyrun.check.finding import Finding
+from hyrun.images import lookup
+from hyrun.store import Store
+from support.images import tar_bytes
+
+
+class Damaged:
+    """A store with an image of two layers and a manifest, a container of it that has ended, and a named volume."""
+
+    def __init__(self, hyrun: Hyrun, template: Template) -> None:
+        self.hyrun = hyrun
+        self.template = template
+        hyrun(
+            "run", "--name", "kept", "-v", "named:/named", "filled", "sh", "-c", "echo mine > /mine; echo v > /named/v"
+        )
+        self.store = Store(str(hyrun.root), str(hyrun.run))
+        image = lookup(self.store, "filled")
+        self.image = image.id[7:]
+        self.top, self.base = (hyrun.root / "layers" / layer for layer in image.layers)
+        self.container = hyrun.root / "containers" / hyrun.record("kept")["Id"]
+
+    def blob(self, name: str) -> Path:
+        return self.hyrun.root / "blobs/sha256" / name
+
+    @property
+    def record(self) -> Path:
+        return self.hyrun.root / f"images/{self.image}.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.blob(json.loads(self.record.read_bytes())["digest"][7:])
+
+    def found(self) -> dict[str, Finding]:
+        return {finding.kind: finding for finding in check(self.store).findings}
+
+    def load(self) -> None:
+        for archive in (self.template.layout, self.template.archive):
+            self.hyrun("load", "-q", "-i", archive)
+
+
+@pytest.fixture
+def damaged(hyrun: Hyrun, template: Template) -> Damaged:
+    return Damaged(hyrun, template)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    status = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def rewrite_all(tree: Path) -> None:
+    for path in tree.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.write_text("of another layer\n")
+
+
+def add_unused_layer(damaged: Damaged) -> None:
+    path = damaged.hyrun.cwd / "layer.tar"
+    path.write_bytes(tar_bytes([("unused", b"x")]))
+    with path.open("rb") as file:
+        layers.add(damaged.store, file.fileno())
+
+
+def add_unmanaged_layer(damaged: Damaged) -> None:
+    (damaged.hyrun.root / "layers" / ("0" * 64) / "diff").mkdir(parents=True)
+
+
+def forget_image(damaged: Damaged) -> None:
+    for path in (damaged.manifest, damaged.blob(damaged.image), damaged.record):
+        path.unlink()
+    (damaged.hyrun.root / "tags/docker.io%2Flibrary%2Ffilled:latest").unlink()
+
+
+def lose_manifest_of_image(damaged: Damaged) -> None:
+    damaged.manifest.unlink()
+
+
+def keep_damaged_bytes(damaged: Damaged) -> None:
+    """What a registry gave is kept beside the tree, to be pushed again."""
+    (damaged.top / "blob").write_bytes(b"compressed")
+    figures = json.loads((damaged.top / "layer.json").read_text())
+    (damaged.top / "layer.json").write_text(json.dumps({**figures, "digest": f"sha256:{'0' * 64}"}))
+
+
+#: Podman's kinds of damage (its system test 331-system-check), each with what is found here.
+PODMANS: dict[str, tuple[Callable[[Damaged], object], str]] = {
+    "a layer that nobody made": (add_unmanaged_layer, "layer-orphan"),
+    "a layer that nobody uses": (add_unused_layer, "layer-orphan"),
+    "a layer with other content": (lambda damaged: rewrite_all(damaged.top / "diff"), "layer-damaged"),
+    "content added to a layer": (lambda damaged: (damaged.top / "diff/new").write_text("x"), "layer-damaged"),
+    "an image's layer is missing": (lambda damaged: shutil.rmtree(damaged.base), "layer-missing"),
+    "a container's image is missing": (forget_image, "image-missing"),
+    "a layer's own data is missing": (lambda damaged: (damaged.top / "manifest").unlink(), "layer-damaged"),
+    "an image's own data is missing": (lose_manifest_of_image, "blob-missing"),
+    "an image's own data is modified": (lambda damaged: flip(damaged.blob(damaged.image)), "blob-damaged"),
+    "a container's own data is missing": (lambda damaged: shutil.rmtree(damaged.container / "work"), "container-work"),
+    "a container's own data is modified": (
+        lambda damaged: (damaged.container / "exit.json").write_text("{"),
+        "container-exit",
+    ),
+}
+#: The other ways in which files can be lost.
+OTHERS: dict[str, tuple[Callable[[Damaged], object], str]] = {
+    "a flipped bit in a file of a layer": (lambda damaged: flip(damaged.base / "diff/bin/busybox"), "layer-damaged"),
+    "a truncated file of a layer": (lambda damaged: os.truncate(damaged.top / "diff/data/file", 3), "layer-damaged"),
+    "a file of a layer without content": (
+        lambda damaged: os.truncate(damaged.top / "diff/data/file", 0),
+        "layer-damaged",
+    ),
+    "a missing file of a layer": (lambda damaged: (damaged.base / "diff/etc/passwd").unlink(), "layer-damaged"),
+    "a mode of a layer": (lambda damaged: os.chmod(damaged.base / "diff/etc/passwd", 0o666), "layer-damaged"),
+    "an attribute of a layer": (
+        lambda damaged: os.setxattr(damaged.top / "diff/data/file", "user.colour", b"red"),
+        "layer-damaged",
+    ),
+    "a layer without files": (lambda damaged: shutil.rmtree(damaged.top / "diff"), "layer-damaged"),
+    "a flipped bit in the manifest of a layer": (lambda damaged: flip(damaged.top / "manifest"), "layer-damaged"),
+    "a manifest of a layer without content": (
+        lambda damaged: os.truncate(damaged.top / "manifest", 0),
+        "layer-damaged",
+    ),
+    "a layer without its figure": (lambda damaged: (damaged.top / "layer.json").unlink(), "layer-figures"),
+    "a figure without content": (lambda damaged: os.truncate(damaged.top / "layer.json", 0), "layer-figures"),
+    "damaged bytes kept for a push": (keep_damaged_bytes, "layer-blob"),
+    "a configuration without content": (lambda damaged: os.truncate(damaged.blob(damaged.image), 0), "blob-damaged"),
+    "a truncated manifest": (lambda damaged: os.truncate(damaged.manifest, 9), "blob-damaged"),
+    "a missing record": (lambda damaged: damaged.record.unlink(), "image-missing"),
+    "a record without content": (lambda damaged: os.truncate(damaged.record, 0), "image-record"),
+    "a truncated record": (lambda damaged: os.truncate(damaged.record, 50), "image-record"),
+    "a record of something else": (
+        lambda damaged: damaged.record.write_text(damaged.record.read_text().replace('"sh"', '"sH"')),
+        "image-record",
+    ),
+    "a record and its configuration": (
+        lambda damaged: (os.truncate(damaged.record, 0), os.truncate(damaged.blob(damaged.image), 0)),
+        "image-record",
+    ),
+    "a container without its name": (lambda damaged: (damaged.hyrun.root / "names/kept").unlink(), "container-name"),
+    "a container without its writable layer": (
+        lambda damaged: shutil.rmtree(damaged.container / "upper"),
+        "container-upper",
+    ),
+    "a volume without record": (
+        lambda damaged: (damaged.hyrun.root / "volumes/named/volume.json").unlink(),
+        "volume-record",
+    ),
+    "a volume with a damaged record": (
+        lambda damaged: os.truncate(damaged.hyrun.root / "volumes/named/volume.json", 5),
+        "volume-record",
+    ),
+    "a volume without data": (lambda damaged: shutil.rmtree(damaged.hyrun.root / "volumes/named/_data"), "volume-data"),
+    "a missing volume": (lambda damaged: shutil.rmtree(damaged.hyrun.root / "volumes/named"), "volume-missing"),
+    "a store that others can enter": (lambda damaged: os.chmod(damaged.hyrun.root, 0o755), "store-mode"),
+    "a mount point that is gone": (
+        lambda damaged: (damaged.hyrun.root / "skeleton/etc/hosts").unlink(),
+        "store-skeleton",
+    ),
+    "a mount point with content": (
+        lambda damaged: (damaged.hyrun.root / "skeleton/etc/hosts").write_text("x"),
+        "store-skeleton",
+    ),
+}
+
+
+def test_a_store_without_damage_says_so(damaged: Damaged) -> None:
+    result = damaged.hyrun("system", "check")
+    assert (result.stdout, result.stderr) == ("", "No damage was found.\n")
+
+
+@pytest.mark.parametrize("damage", [*PODMANS, *OTHERS])
+def test_damage_is_found_and_a_reload_heals_it(damaged: Damaged, damage: str) -> None:
+    hurt, kind = (PODMANS | OTHERS)[damage]
+    hurt(damaged)
+    report = check(damaged.store)
+    assert kind in {finding.kind for finding in report.findings}
+    assert report.healthy == all(finding.harmless for finding in report.findings)
+    found = next(finding for finding in report.findings if finding.kind == kind)
+    if kind.startswith(("layer-d", "layer-m", "blob-", "image-")) and damage != "a container's image is missing":
+        assert "filled:latest" in found.images
+    repaired = check(damaged.store, repair=True)
+    assert all(finding.done or finding.advice for finding in repaired.findings)
+    damaged.load()
+    again = check(damaged.store, repair=True)
+    assert all(finding.healed for finding in again.findings), [finding.view() for finding in again.findings]
+    assert check(damaged.store).findings == []
+    assert damaged.hyrun.out("run", "--rm", "filled", "cat", "/data/file") == "from the image"
+    # The container is there with its layers at their old paths, and with what it wrote unless just that was lost.
+    assert all(map(os.path.isdir, damaged.hyrun.record("kept")["GraphDriver"]["Data"]["LowerDir"].split(":")))
+    if kind != "container-upper":
+        assert (damaged.container / "upper/mine").read_text() == "mine\n"
+    if kind not in ("volume-data", "volume-missing"):
+        assert damaged.hyrun.out("run", "--rm", "-v", "named:/v", "busybox", "cat", "/v/v") == "v"
+
+
+def test_every_kind_of_podmans_was_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(PODMANS) == 11
+    with capsys.disabled():
+        print(f" {len(PODMANS)} of podman's kinds of damage and {len(OTHERS)} more", end="")
+
+
+@pytest.mark.parametrize("part", ["layer", "record", "blob"])
+def test_a_reload_heals_without_a_repair_before_it(damaged: Damaged, part: str) -> None:
+    if part == "layer":
+        shutil.rmtree(damaged.top / "diff")
+    elif part == "record":
+        os.truncate(damaged.record, 0)
+    else:
+        flip(damaged.blob(damaged.image))
+    damaged.load()
+    assert check(damaged.store, repair=True).healthy
+    assert check(damaged.store).findings == []
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"Name": "kept"'])
+def test_a_container_without_record_is_named_and_its_data_stays(damaged: Damaged, content: str | None) -> None:
+    config = damaged.container / "config.json"
+    config.unlink() if content is None else config.write_text(content)
+    report = check(damaged.store, repair=True)
+    (finding,) = [finding for finding in report.findings if finding.kind == "container-record"]
+    assert f"{damaged.container}/upper" in finding.advice
+    assert "hyrun rm" in finding.advice
+    assert not report.healthy
+    assert (damaged.container / "upper/mine").read_text() == "mine\n"
+    # Its layers are nobody's else, and still they are not collected: nobody can tell.
+    assert damaged.top.is_dir()
+    damaged.hyrun("rm", damaged.container.name)
+    damaged.hyrun("system", "check", "--repair")
+    assert check(damaged.store).findings == []
+
+
+@pytest.mark.parametrize("content", ["sha256:" + "0" * 64, "", "rubbish"])
+def test_a_tag_that_leads_nowhere_is_removed_and_named(damaged: Damaged, content: str) -> None:
+    tag = damaged.hyrun.root / "tags/docker.io%2Flibrary%2Fother:1"
+    tag.write_text(content)
+    report = check(damaged.store, repair=True)
+    (finding,) = report.findings
+    assert (finding.kind, finding.name) == ("tag-dangling", "other:1")
+    assert "hyrun pull other:1" in finding.advice
+    assert not tag.exists()
+    assert check(damaged.store).findings == []
+
+
+def test_leftovers_are_harmless_and_removed(damaged: Damaged) -> None:
+    root = damaged.hyrun.root
+    (root / "tmp/stale/layer/diff").mkdir(parents=True)
+    (root / "locks/layer-abc").touch()
+    (root / "locks/name-ghost").touch()
+    (root / "images/.half.0123").write_text("{")
+    (root / "blobs/sha256" / ("1" * 64)).write_text("blob of nobody")
+    os.symlink(containers.link_of_id("2" * 64), root / "names/nobody")
+    (damaged.hyrun.run / f"{'3' * 64}.json").write_text("{}")
+    (root / "containers" / ("4" * 64)).mkdir()
+    result = damaged.hyrun("system", "check", "--format", "json")
+    kinds = sorted(json.loads(line)["Kind"] for line in result.stdout.splitlines())
+    assert kinds == [
+        "blob-orphan",
+        "container-orphan",
+        "file-unfinished",
+        "lock-stale",
+        "lock-stale",
+        "name-dangling",
+        "staging-stale",
+        "state-orphan",
+    ]
+    damaged.hyrun("system", "check", "--repair")
+    assert check(damaged.store).findings == []
+
+
+def test_what_is_not_hyruns_is_named_and_left_alone(damaged: Damaged) -> None:
+    for path in ("volumes/lost+found", "containers/notes", "images/README"):
+        (damaged.hyrun.root / path).mkdir()
+    report = check(damaged.store, repair=True)
+    assert {finding.kind for finding in report.findings} == {"volume-foreign", "container-foreign", "image-foreign"}
+    assert (damaged.hyrun.root / "volumes/lost+found").is_dir()
+
+
+def test_damage_is_told_with_images_containers_and_what_to_type(damaged: Damaged) -> None:
+    os.truncate(damaged.top / "diff/data/file", 0)
+    result = damaged.hyrun("system", "check", code=1)
+    assert "data/file: time, content (0 bytes instead of 15)" in result.stdout
+    assert "images: filled:latest" in result.stdout
+    assert f"containers: {damaged.container.name[:12]}" in result.stdout
+    assert "hyrun pull filled:latest" in result.stdout
+    assert "--repair" in result.stderr
+    assert "repaired: set aside" in damaged.hyrun("system", "check", "--repair", code=1).stdout
+    assert "is missing" in damaged.hyrun("system", "check", code=1).stdout
+    assert "hyrun system check" in damaged.hyrun.refused("run", "--rm", "filled", "true")
+
+
+def test_a_running_container_survives_the_repair_of_its_layer(damaged: Damaged) -> None:
+    process = damaged.hyrun.start("run", "--name", "runner", "-i", "busybox", "sh", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("echo ready\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "ready\n"
+    (damaged.base / "diff/etc/new").touch()
+    damaged.hyrun("system", "check", "--repair", code=1)
+    damaged.load()
+    damaged.hyrun("system", "prune", "-f")
+    process.stdin.write("cat /etc/hello; ls /bin/busybox\n")
+    process.stdin.close()
+    assert process.stdout.read() == "hello from the image\n/bin/busybox\n"
+    assert process.wait() == 0
+    # Nobody has it mounted any more: the next sweep takes it.
+    damaged.hyrun("system", "prune", "-f")
+    assert os.listdir(damaged.hyrun.root / "damaged") == []
+
+
+def test_a_check_changes_nothing(damaged: Damaged) -> None:
+    os.truncate(damaged.top / "diff/data/file", 0)
+    (damaged.hyrun.root / "tmp/stale").mkdir()
+    before = damaged.hyrun.tree()
+    damaged.hyrun("system", "check", code=1)
+    assert damaged.hyrun.tree() == before
+    (damaged.hyrun.root / "tmp/stale").rmdir()
+
+
+def test_a_store_that_was_never_used_is_whole(tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    run.mkdir(mode=0o700)
+    assert check(Store(str(tmp_path / "new"), str(run)).prepare()).findings == []
+
+
+def test_a_container_that_runs_is_no_damage(damaged: Damaged) -> None:
+    damaged.hyrun.sleeper("--name", "runner")
+    assert check(damaged.store).findings == []
+    records: list[Any] = container_list.list_all(damaged.store)
+    assert {record.status for record in records} == {"running", "exited"}
