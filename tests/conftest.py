@@ -36,6 +36,13 @@ def _no_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run.mkdir(mode=0o700)
     monkeypatch.setenv("HYRUN_ROOT", str(tmp_path / "hyrun-root"))
     monkeypatch.setenv("HYRUN_RUN", str(run))
+    # Nor a registry that is not its own, nor the person's credentials.
+    configuration = tmp_path / "hyrun-registries.toml"
+    configuration.write_text('[registry."docker.io"]\nblocked = true\n')
+    monkeypatch.setenv("HYRUN_CONFIG", str(configuration))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "no-auth.json"))
     # No test pulls the plug; waiting for the disk would be most of their time.
     monkeypatch.setenv("HYRUN_SYNC", "off")
 

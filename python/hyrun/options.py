@@ -14,6 +14,7 @@ class Options:
 
     ``image`` is a reference, an id or ``host``; empty when ``rootfs`` (a host directory) is given. ``env`` are
     ``NAME=value`` strings; ``volumes``, ``mounts`` and ``tmpfs`` are parsed (module ``volumespec``).
+    ``pull`` is ``always``, ``missing`` or ``never``, ``platform`` is ``linux/arm64``, ``quiet`` hides progress.
     ``entrypoint`` None keeps the image's, ``""`` clears it. ``remove`` is ``--rm``. ``interactive`` is ``-i``.
     """
 
@@ -29,6 +30,9 @@ class Options:
         "mounts",
         "name",
         "network",
+        "platform",
+        "pull",
+        "quiet",
         "read_only",
         "remove",
         "rootfs",
@@ -57,6 +61,9 @@ class Options:
         network: str = "none",
         remove: bool = False,
         interactive: bool = False,
+        pull: str = "missing",
+        platform: str | None = None,
+        quiet: bool = True,
     ) -> None:
         self.image = image
         self.args = list(args)
@@ -75,3 +82,6 @@ class Options:
         self.network = network
         self.remove = remove
         self.interactive = interactive
+        self.pull = pull
+        self.platform = platform
+        self.quiet = quiet

@@ -70,6 +70,8 @@ def run(
     read_only: bool = False,
     rootfs: str | None = None,
     remove: bool = True,
+    pull: str = "missing",
+    platform: str | None = None,
     stdin: int | IO[Any] | None = None,
     stdout: int | IO[Any] | None = None,
     stderr: int | IO[Any] | None = None,
@@ -87,12 +89,14 @@ def run(
     the image's; ``network`` is ``"none"`` or ``"host"``. ``stdin``, ``stdout``, ``stderr``, ``input``,
     ``capture_output``, ``text``, ``timeout`` (seconds) and ``check`` are as in subprocess.run, except that the
     container reads nothing (DEVNULL) when ``stdin`` is not given: None does not mean the caller's. It is removed
-    at the end unless ``remove`` is False.
+    at the end unless ``remove`` is False. An image that is not here is pulled from its registry unless ``pull`` is
+    ``"never"``; ``"always"`` asks the registry each time. ``platform`` (``"linux/arm64"``) chooses among several.
 
     Safe to call from any thread. Should this process be killed, the container is killed with it.
 
-    Raises NotFound (no such image), InvalidArgument, SpawnError (with ``step``, ``errno``, ``filename``,
-    ``exit_code``), TimeoutExpired and CalledProcessError (subclasses of subprocess's).
+    Raises NotFound (no such image), RegistryError (it could not be asked for), InvalidArgument, SpawnError (with
+    ``step``, ``errno``, ``filename``, ``exit_code``), TimeoutExpired and CalledProcessError (subclasses of
+    subprocess's).
     """
     if isinstance(args, (str, bytes)):
         raise InvalidArgument(f"args {args!r}: give a list of strings, one for each argument")
@@ -124,6 +128,8 @@ def _options(given: dict[str, Any]) -> Options:
     """Return the options that run's keyword arguments make."""
     from . import volumespec
 
+    if given["pull"] not in ("always", "missing", "never"):
+        raise InvalidArgument(f"pull {given['pull']!r}: one of always, missing, never")
     directory = os.getcwd() if given["volumes"] or given["mounts"] else "/"
     user = given["user"]
     environment = given["env"] or {}
@@ -147,6 +153,8 @@ def _options(given: dict[str, Any]) -> Options:
         labels=dict(given["labels"] or {}),
         network=given["network"],
         remove=given["remove"],
+        pull=given["pull"],
+        platform=given["platform"],
     )
 
 

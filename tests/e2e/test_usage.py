@@ -31,7 +31,6 @@ from hyrun.cli.app import app
         (["--net", "host"], "--net"),
         (["--cap-add", "NET_ADMIN"], "--cap-add"),
         (["--device", "/dev/kvm"], "--device"),
-        (["--pull", "always"], "--pull"),
         (["--restart", "always"], "--restart"),
         (["--security-opt", "x"], "--security-opt"),
         (["--shm-size", "1g"], "--shm-size"),

@@ -9,7 +9,7 @@ import typer
 
 from hyrun.errors import HyrunError, NotSupported
 
-from . import containers, flags, images, output, run_help, volumes
+from . import containers, flags, images, output, registry, run_help, volumes
 from .context import current
 
 USAGE = 125
@@ -51,6 +51,7 @@ def options(
 app.command("run", context_settings=run_help.SETTINGS, rich_help_panel="Containers")(run_help.command())
 containers.register(app)
 images.register(app)
+registry.register(app)
 app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
 
 

@@ -98,6 +98,9 @@ RUN: Final = (
         _ENGINE,
         "Use a directory of the host as the image, read-only; no IMAGE then.",
     ),
+    Flag("pull", "", VALUE, "always|missing|never", _ENGINE, "When to ask the registry for the image; missing."),
+    Flag("platform", "", VALUE, "OS/ARCH[/VARIANT]", _ENGINE, "The platform of the image, if it is for several."),
+    Flag("quiet", "q", SWITCH, "", _ENGINE, "Do not show the progress of a pull."),
     Flag("dry-run", "", SWITCH, "", _ENGINE, "Print the whole container as JSON and start nothing."),
 )
 
@@ -110,7 +113,7 @@ disable-content-trust dns dns-opt dns-option dns-search domainname expose gpus g
 health-interval health-retries health-start-interval health-start-period health-timeout init io-maxbandwidth
 io-maxiops ip ip6 ipc isolation kernel-memory label-file link link-local-ip log-driver log-opt mac-address memory
 memory-reservation memory-swap memory-swappiness net net-alias network-alias no-healthcheck oom-kill-disable
-oom-score-adj pid pids-limit platform privileged publish publish-all pull quiet restart runtime security-opt
+oom-score-adj pid pids-limit privileged publish publish-all restart runtime security-opt
 shm-size sig-proxy stop-signal stop-timeout storage-opt sysctl tty ulimit use-api-socket userns uts volume-driver
 volumes-from
 """
@@ -122,7 +125,6 @@ UNSUPPORTED_LETTERS: Final = {
     "m": "memory",
     "p": "publish",
     "P": "publish-all",
-    "q": "quiet",
     "t": "tty",
 }
 

@@ -95,6 +95,10 @@ def _options(values: dict[str, Any], words: list[str]) -> Options:
         labels=dict(_label(text) for text in values["label"]),
         network=values["network"] or "none",
         remove=values["rm"],
+        # A dry run changes nothing on the disk.
+        pull="never" if values["dry_run"] else _pull(values["pull"]),
+        platform=values["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM"),
+        quiet=values["quiet"],
         interactive=values["interactive"],
     )
 
@@ -133,6 +137,12 @@ def _label(text: str) -> tuple[str, str]:
     if not name:
         raise InvalidArgument(f"--label {text!r}: write KEY=VALUE")
     return name, value
+
+
+def _pull(text: str | None) -> str:
+    if text not in (None, "always", "missing", "never"):
+        raise InvalidArgument(f"--pull {text}: one of always, missing, never")
+    return text or "missing"
 
 
 def _timeout(text: str | None) -> float | None:
