@@ -81,33 +81,31 @@ def _complete(file: partial, clients: Sequence[Client], item: Descriptor, progre
 def _download(file: partial, client: Client, item: Descriptor, progress: Progress) -> bool:
     """Get what is missing from one server; tell whether the whole has the digest (else the file is empty again)."""
     shown = item.hex[:12]
-    digest = _hash_of(file.fd, item.size, lambda amount: progress.advance(shown, amount))
+    received = _Received(file.fd, item.size, lambda amount: progress.advance(shown, amount))
     progress.item(shown, "Downloading")
     failures = 0
-    while (have := os.fstat(file.fd).st_size) < item.size:
+    while received.size < item.size:
+        before = received.size
         try:
-            digest = _transfer(file.fd, client, item, digest, progress)
+            _transfer(received, client, item, progress)
         except Broken:
-            got = os.fstat(file.fd).st_size - have
-            failures = 0 if got >= _PROGRESS else failures + 1
+            failures = 0 if received.size - before >= _PROGRESS else failures + 1
             if failures == ATTEMPTS:
                 raise
             client.transport.wait(BACK_OFF * 2 ** max(0, failures - 1))
     progress.item(shown, "Verifying Checksum")
-    if f"sha256:{digest.hexdigest()}" == item.digest:
+    if received.digest == item.digest:
         return True
-    os.ftruncate(file.fd, 0)
+    received.forget()
     progress.restart(shown)
     return False
 
 
-def _transfer(
-    fd: int, client: Client, item: Descriptor, digest: "hashlib._Hash", progress: Progress
-) -> "hashlib._Hash":
-    """Append what one response brings; return the digest so far."""
-    have = os.lseek(fd, 0, os.SEEK_END)
+def _transfer(received: "_Received", client: Client, item: Descriptor, progress: Progress) -> None:
+    """Append what one response brings. Raises Broken when that ends too early."""
     shown = item.hex[:12]
     what = f"layer {item.digest} of {client.endpoint.repository}"
+    have = received.size
     headers = {"Range": f"bytes={have}-{item.size - 1}"} if have else {}
     url = f"/v2/{client.endpoint.repository}/blobs/{item.digest}"
     try:
@@ -116,57 +114,68 @@ def _transfer(
         # It was tried often enough; only what breaks on the way is gone on with.
         raise RegistryError(str(error)) from None
     try:
-        if response.status == 206 and _begins_at(response.headers.get("Content-Range"), have):
-            pass
-        elif response.status == 200 or have:
-            os.ftruncate(fd, 0)
-            os.lseek(fd, 0, os.SEEK_SET)
-            digest = hashlib.sha256()
+        if response.status != 206 or not _begins_at(response.headers.get("Content-Range"), have):
+            if response.status != 200 and not have:
+                raise RegistryError(f"{what}: registry {client.endpoint.server} sends a range that nobody asked for")
+            received.forget()
             progress.restart(shown)
-            have = 0
             if response.status != 200:
                 # The server has another idea of these bytes; without a range it sends all of them.
                 response.close()
-                return digest
-        else:
-            raise RegistryError(f"{what}: registry {client.endpoint.server} sends a range that nobody asked for")
+                return
         while chunk := read(response, _CHUNK, what):
-            have += len(chunk)
-            if have > item.size:
-                os.ftruncate(fd, 0)
+            if received.size + len(chunk) > item.size:
+                received.forget()
                 raise StorageError(f"{what}: more than the {item.size} bytes that its descriptor says: refused")
-            digest.update(chunk)
-            _write(fd, chunk)
+            received.append(chunk)
             progress.advance(shown, len(chunk))
             client.transport.check()
     except BaseException:
         response.close()
         raise
     response.release_conn()
-    if have < item.size:
-        raise Broken(f"{what}: {have} of {item.size} bytes came from registry {client.endpoint.server}")
-    return digest
+    if received.size < item.size:
+        raise Broken(f"{what}: {received.size} of {item.size} bytes came from registry {client.endpoint.server}")
 
 
-def _hash_of(fd: int, limit: int, advance: Callable[[int], None]) -> "hashlib._Hash":
-    """Return the digest of what is there already; more than there should be is no beginning of it."""
-    digest = hashlib.sha256()
-    if os.fstat(fd).st_size > limit:
-        os.ftruncate(fd, 0)
-    os.lseek(fd, 0, os.SEEK_SET)
-    while chunk := os.read(fd, _CHUNK):
-        digest.update(chunk)
-        advance(len(chunk))
-    return digest
+class _Received:
+    """The bytes of a blob that are there, and their digest."""
+
+    def __init__(self, fd: int, limit: int, advance: Callable[[int], None]) -> None:
+        """Read what is in the file already; more than ``limit`` bytes are no beginning of the blob."""
+        self._fd = fd
+        self._hash = hashlib.sha256()
+        self.size = 0
+        if os.fstat(fd).st_size > limit:
+            os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        while chunk := os.read(fd, _CHUNK):
+            self._hash.update(chunk)
+            self.size += len(chunk)
+            advance(len(chunk))
+
+    @property
+    def digest(self) -> str:
+        """The digest of what is there."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end."""
+        self._hash.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        self.size += len(data)
+
+    def forget(self) -> None:
+        """Begin with nothing again."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._hash = hashlib.sha256()
+        self.size = 0
 
 
 def _begins_at(header: str | None, offset: int) -> bool:
     """Tell whether a Content-Range begins there: ``bytes 5-9/10``."""
     unit, _, rest = (header or "").partition(" ")
     return unit == "bytes" and rest.partition("-")[0] == str(offset)
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

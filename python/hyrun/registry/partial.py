@@ -42,7 +42,12 @@ class partial:  # lower case: used as a function
             os.close(self.fd)  # whoever had it is done with it, and has removed it
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
+        try:
+            status = os.fstat(self.fd)
+            if status.st_size == 0 and status.st_nlink:
+                self.remove()
+        finally:
+            os.close(self.fd)
 
     def remove(self) -> None:
         """Remove the file: its bytes are where they belong, or not what they should be."""

@@ -61,7 +61,7 @@ def pull_all(
     shown = progress or Progress()
     with Transport(hosts.read()) as transport:
         clients = _clients(transport, reference, shown)
-        names, _ = _first(clients, lambda client: list(remote.tags(client)), shown)
+        names, _ = _first(clients, remote.tags, shown)
         if not names:
             raise RegistryError(f"registry {reference.domain} has no tags of {reference.path}")
         references = [parse(f"{reference.name()}:{name}") for name in names]

@@ -1,7 +1,6 @@
 """What a repository holds: manifests, the one for a platform, configurations, tags."""
 
 import hashlib
-from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -17,7 +16,7 @@ from .client import Client
 from .failures import document
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
-_MAX_TAGS = 100_000
+_MAX_PAGES = 1000
 
 
 class Remote(NamedTuple):
@@ -78,24 +77,22 @@ def config(
     return data, checked["diff_ids"]
 
 
-def tags(client: Client) -> Iterator[str]:
+def tags(client: Client) -> list[str]:
     """Return all tags of the repository (distribution-spec, "Listing Tags"). Raises RegistryError, StorageError."""
+    found: dict[str, None] = {}
     url = f"/v2/{client.endpoint.repository}/tags/list"
     what = f"{client.endpoint.repository} (its tags)"
-    count = 0
-    while url:
+    for _ in range(_MAX_PAGES):
         result = client.request("GET", url, what=what)
         listed = parse_object(document(result.response, what), what).get("tags")
-        for tag in strings(listed or [], what):
-            count += 1
-            if count > _MAX_TAGS:
-                raise StorageError(f"{what}: more than {_MAX_TAGS}")
-            yield tag
+        found.update(dict.fromkeys(strings(listed or [], what)))
         link, _, parameters = result.response.headers.get("Link", "").partition(">")
-        following = urljoin(result.url, link.removeprefix("<")) if "next" in parameters else ""
-        if following and urlsplit(following)[:2] != urlsplit(result.url)[:2]:
+        if "next" not in parameters:
+            return list(found)
+        url = urljoin(result.url, link.removeprefix("<"))
+        if urlsplit(url)[:2] != urlsplit(result.url)[:2]:
             raise StorageError(f"{what}: the next page is on another server: refused")
-        url = following
+    raise StorageError(f"{what}: more than {_MAX_PAGES} pages: refused")
 
 
 class _Top(NamedTuple):

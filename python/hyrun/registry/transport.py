@@ -166,7 +166,7 @@ def _explained(parts: SplitResult, error: Exception) -> RegistryError:
     if isinstance(cause, NameResolutionError):
         return Unreachable(f"registry {host}: no such host is known here: check the name, and this machine's network")
     if isinstance(cause, NewConnectionError) or through:
-        reason = str(cause).rpartition(": ")[2] or type(cause).__name__
+        reason = str(cause).rpartition(": ")[2].rpartition("] ")[2] or type(cause).__name__
         return Unreachable(f"registry {host} cannot be reached{through}: {reason}")
     if isinstance(cause, ConnectTimeoutError):
         return Unreachable(f"registry {host} cannot be reached{through}: no answer for {_TIMEOUT.connect_timeout} s")
