@@ -35,6 +35,11 @@ class Answer(NamedTuple):
 Rule = Callable[[Request, Answer], Answer]
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that goes away is what some tests are about."""
+
+
 class Faults:
     """The server; ``host`` is its ``127.0.0.1:port``."""
 
@@ -55,7 +60,7 @@ class Faults:
 
             do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_CONNECT = handle_any
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.host = f"127.0.0.1:{self._server.server_address[1]}"

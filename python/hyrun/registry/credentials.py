@@ -130,7 +130,9 @@ def _in_file(document: dict[str, Any], server: str, repository: str, path: str) 
 
 
 def _auths(document: dict[str, Any], path: str) -> dict[str, Any]:
-    auths = document.get("auths") or {}
+    auths = document.get("auths")
+    if auths is None:
+        return {}
     if not isinstance(auths, dict):
         raise StorageError(f"{path}: auths is no object: mend it or remove it")
     return auths

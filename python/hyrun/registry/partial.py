@@ -71,27 +71,34 @@ class partial:  # lower case: used as a function
         return os.path.samestat(named, os.fstat(self.fd))
 
 
+def discard(store: Store, name: str) -> None:
+    """Remove what is left of a download whose layer is there: who made it was killed before it came to that."""
+    _remove(store.path("partial", name), 0)
+
+
 def remove_old(store: Store, age: float = MAX_AGE) -> int:
     """Remove downloads that nobody has gone on with for ``age`` seconds; return their bytes."""
-    freed = 0
     try:
         names = os.listdir(store.path("partial"))
     except FileNotFoundError:
         return 0
-    for name in names:
-        path = store.path("partial", name)
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            continue
-        try:
-            flock(descriptor, LOCK_EX | LOCK_NB)
-            status = os.fstat(descriptor)
-            if time.time() - status.st_mtime >= age:
-                os.unlink(path)
-                freed += status.st_size
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        finally:
-            os.close(descriptor)
-    return freed
+    return sum(_remove(store.path("partial", name), age) for name in names)
+
+
+def _remove(path: str, age: float) -> int:
+    """Remove a file that nobody holds and that has not changed for ``age`` seconds; return its bytes."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return 0
+    try:
+        flock(descriptor, LOCK_EX | LOCK_NB)
+        status = os.fstat(descriptor)
+        if time.time() - status.st_mtime >= age:
+            os.unlink(path)
+            return status.st_size
+    except (BlockingIOError, FileNotFoundError):
+        pass  # somebody downloads it, or has done with it
+    finally:
+        os.close(descriptor)
+    return 0

@@ -19,7 +19,7 @@ from hyrun.store import Store
 from . import endpoints, hosts, remote
 from .client import Client
 from .download import fetch_layer
-from .partial import remove_old
+from .partial import discard, remove_old
 from .transport import Transport
 
 #: Layers at once: docker's number.
@@ -180,9 +180,14 @@ def _pull(
 def _fetch(store: Store, clients: list[Client], layers: dict[str, Descriptor], progress: Progress) -> None:
     """Bring the layers (by diff id, hexadecimal) into the store, several at once; the first error ends all of it."""
     transport = clients[0].transport
+    missing: dict[str, Descriptor] = {}
     for diff_id, item in layers.items():
-        progress.item(item.hex[:12], "Already exists" if present(store, diff_id) else "Pulling fs layer", item.size)
-    missing = {diff_id: item for diff_id, item in layers.items() if not present(store, diff_id)}
+        here = present(store, diff_id)
+        progress.item(item.hex[:12], "Already exists" if here else "Pulling fs layer", item.size)
+        if here:
+            discard(store, item.hex)
+        else:
+            missing[diff_id] = item
     if not missing:
         return
     keep = transport.hosts.keep_layers
