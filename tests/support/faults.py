@@ -36,6 +36,9 @@ Rule = Callable[[Request, Answer], Answer]
 
 
 class _Server(ThreadingHTTPServer):
+    # Joined at the end: no test leaves a connection open.
+    daemon_threads = False
+
     def handle_error(self, *_: object) -> None:
         """A client that goes away is what some tests are about."""
 
@@ -67,9 +70,12 @@ class Faults:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 
-    def on(self, pattern: str, rule: Rule, *, times: int = 10**9, skip: int = 0) -> None:
-        """Let ``rule`` change the answers to requests that match ``METHOD path``, so many times after ``skip``."""
-        self._rules.append([re.compile(pattern), rule, times, skip])
+    def on(self, pattern: str, rule: Rule, *, times: int = 10**9, skip: int = 0, first: bool = False) -> None:
+        """Let ``rule`` change the answers to requests that match ``METHOD path``, so many times after ``skip``.
+
+        Of several rules that match, the one that was given first counts, or one that says ``first``.
+        """
+        self._rules.insert(0 if first else len(self._rules), [re.compile(pattern), rule, times, skip])
 
     def asked(self, pattern: str) -> list[Request]:
         """Return the requests that match ``METHOD path``."""
@@ -192,11 +198,15 @@ def cut(after: int) -> Rule:
 def cut_request(after: int) -> Rule:
     """Close the connection after so many bytes of the request's body, which the registry gets."""
 
-    def rule(request: Request, answer: Answer) -> Answer:
-        return answer
+    return _CutRequest(after)
 
-    rule.cut_request = after  # type: ignore[attr-defined]
-    return rule
+
+class _CutRequest:
+    def __init__(self, after: int) -> None:
+        self.cut_request = after
+
+    def __call__(self, request: Request, answer: Answer) -> Answer:
+        return answer
 
 
 def replace(body: Callable[[bytes], bytes]) -> Rule:

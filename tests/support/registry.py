@@ -97,14 +97,10 @@ class Authority:
 
     def _issue(self, name: str, extension: str) -> tuple[Path, Path]:
         (self.directory / f"{name}.ext").write_text(f"{extension}\nauthorityKeyIdentifier=keyid\n")
-        _openssl(
-            self.directory,
-            f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr",
-        )
-        _openssl(
-            self.directory,
-            f"x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile {name}.ext -out {name}.crt",
-        )
+        key = f"-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key"
+        _openssl(self.directory, f"req {key} -subj /CN={name} -out {name}.csr")
+        signed = "-CA ca.crt -CAkey ca.key -CAcreateserial -days 2"
+        _openssl(self.directory, f"x509 -req -in {name}.csr {signed} -extfile {name}.ext -out {name}.crt")
         return self.directory / f"{name}.crt", self.directory / f"{name}.key"
 
 

@@ -5,6 +5,7 @@ No redirect, no retry and no credential here: those are decisions of ``client``.
 
 import ssl
 import threading
+from http.client import BadStatusLine, RemoteDisconnected
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -172,4 +173,6 @@ def _explained(parts: SplitResult, error: Exception) -> RegistryError:
         return Unreachable(f"registry {host} cannot be reached{through}: no answer for {_TIMEOUT.connect_timeout} s")
     if isinstance(cause, (LocationParseError, UnicodeError)):
         return RegistryError(f"registry {host!r} is no host name")
+    if any(isinstance(item, BadStatusLine) and not isinstance(item, RemoteDisconnected) for item in cause.args):
+        return RegistryError(f"registry {host} does not speak HTTP: there is something else at that address")
     return Broken(f"registry {host}: the connection broke: {cause}")

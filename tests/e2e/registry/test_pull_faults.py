@@ -1,7 +1,10 @@
 """`hyrun pull` from servers that fail, lie, or want to know who asks."""
 
 import json
+import signal
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e.command import Hyrun
-from e2e.registries import BIG, Content, content, faults, layer_digests, plain  # noqa: F401 - fixtures
+from e2e.registries import Content, layer_digests
 from support import images
 from support.faults import Answer, Faults, Request, cut, header, redirect, replace, status
 from support.registry import Authority, Registry
@@ -42,7 +45,7 @@ def test_a_connection_that_breaks_is_gone_on_with(hyrun: Hyrun, faults: Faults, 
 
 
 def test_a_pull_that_was_killed_is_gone_on_with_by_the_next(hyrun: Hyrun, faults: Faults, big: str) -> None:
-    part = BIG // 2
+    part = (3 << 20) // 2
 
     def slow(request: Request, answer: Answer) -> Answer:
         return answer._replace(cut=part)
@@ -110,8 +113,9 @@ def test_a_limit_that_lasts_is_explained_at_once(hyrun: Hyrun, faults: Faults) -
     faults.on(_MANIFEST, status(429, {"Retry-After": "3600"}, said))
     message = hyrun.refused("pull", "-q", f"{faults.host}/team/box:1", code=1)
     assert message == (
-        f"hyrun: registry {faults.host} gives no more for now (429, too many requests): the limit for anonymous clients is "
-        f"reached: hyrun login {faults.host}, or try again in 3600 s (toomanyrequests: You have reached your pull rate limit.)"
+        f"hyrun: registry {faults.host} gives no more for now (429, too many requests): the limit for anonymous "
+        f"clients is reached: hyrun login {faults.host}, or try again in 3600 s "
+        "(toomanyrequests: You have reached your pull rate limit.)"
     )
     assert len(faults.asked(_MANIFEST)) == 1
 
@@ -325,9 +329,6 @@ def test_a_reference_that_leads_nowhere(hyrun: Hyrun, reference: str, expected: 
 
 
 def test_a_server_that_is_no_registry(hyrun: Hyrun) -> None:
-    import socket
-    import threading
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -342,13 +343,10 @@ def test_a_server_that_is_no_registry(hyrun: Hyrun) -> None:
         port = listener.getsockname()[1]
         message = hyrun.refused("pull", "-q", f"127.0.0.1:{port}/team/box", code=1)
         thread.join()
-    assert message.startswith(f"hyrun: registry 127.0.0.1:{port}")
+    assert message.startswith(f"hyrun: registry 127.0.0.1:{port} does not speak HTTP")
 
 
 def test_interrupted_it_stops_and_the_next_one_goes_on(hyrun: Hyrun, faults: Faults, big: str) -> None:
-    import signal
-    import threading
-
     asked, go_on = threading.Event(), threading.Event()
 
     def rule(request: Request, answer: Answer) -> Answer:

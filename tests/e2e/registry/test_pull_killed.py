@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from e2e.command import COMMAND, PATIENCE, Hyrun
-from e2e.registries import Content, content, plain  # noqa: F401 - fixtures
+from e2e.registries import Content
 from support.registry import Registry
 
 CALLS = (
     "mkdir,mkdirat,link,linkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,flock,write,pwrite64,openat,ftruncate"
 )
 #: At how many of them a pull is killed, spread evenly.
-POINTS = 25
+POINTS = 16
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 

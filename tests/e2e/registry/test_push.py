@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from e2e.command import Hyrun
-from e2e.registries import Content, content, faults, layer_digests, plain  # noqa: F401 - fixtures
+from e2e.registries import Content, layer_digests
 from support import images
-from support.faults import Answer, Faults, Request, cut_request, header, status
+from support.faults import Answer, Faults, Request, Rule, cut_request, header, status
 from support.registry import Registry
 
 
@@ -185,10 +185,10 @@ def test_what_cannot_be_pushed(hyrun: Hyrun, faults: Faults, name: str) -> None:
     ],
 )
 def test_a_registry_that_does_not_want_it(
-    hyrun: Hyrun, faults: Faults, pulled: str, pattern: str, rule: object, expected: str
+    hyrun: Hyrun, faults: Faults, pulled: str, pattern: str, rule: Rule, expected: str
 ) -> None:
-    faults.on(pattern, rule)  # type: ignore[arg-type]
-    target = f"{faults.host}/bad/{abs(hash(expected))}:1"
+    faults.on(pattern, rule)
+    target = f"{faults.host}/bad/{''.join(filter(str.isalpha, (pattern + expected).lower()))}:1"
     hyrun("tag", pulled, target)
     before = hyrun.tree()
     assert expected in hyrun.refused("push", "-q", target, code=1)
