@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .errors import InvalidArgument as InvalidArgument
     from .errors import NotFound as NotFound
     from .errors import NotSupported as NotSupported
+    from .errors import RegistryError as RegistryError
     from .errors import SpawnError as SpawnError
     from .errors import StorageError as StorageError
     from .errors import TimeoutExpired as TimeoutExpired
@@ -40,6 +41,7 @@ _HOMES = {
             "InvalidArgument",
             "NotFound",
             "NotSupported",
+            "RegistryError",
             "SpawnError",
             "StorageError",
             "TimeoutExpired",

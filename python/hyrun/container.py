@@ -59,6 +59,8 @@ class Container:
         read_only: bool = False,
         init: bool = False,
         rootfs: str | None = None,
+        pull: str = "missing",
+        platform: str | None = None,
         remove: bool = False,
         tty: bool = False,
         interactive: bool = False,

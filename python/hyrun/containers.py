@@ -15,7 +15,7 @@ import time
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from . import _core, events, images, names, records, spec, volumes, volumespec
-from .errors import Conflict, HyrunError, InUse, InvalidArgument, NotFound, StorageError
+from .errors import Conflict, HyrunError, ImageNotFound, InUse, InvalidArgument, NotFound, StorageError
 from .store import Store, new_id
 
 TYPE_CHECKING = False
@@ -164,7 +164,7 @@ class Container:
 
 
 def plan(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 1, 2)) -> Container:
-    """Return a container with its Spec; nothing on the disk has changed. Raises a HyrunError."""
+    """Return a container with its Spec; nothing on the disk has changed but what a pull brings. Raises a HyrunError."""
     spec.check(options)
     image = _image(store, options)
     if options.rootfs is None:
@@ -253,6 +253,17 @@ def _make_locked(directory: str) -> int:
 def _image(store: Store, options: Options) -> Image:
     if options.rootfs is not None:
         return images.Image("", [], images.host_config())
+    if options.pull != "always" and options.platform is None:
+        try:
+            return images.lookup(store, options.image)
+        except ImageNotFound:
+            if options.pull == "never":
+                raise
+    from .progress import progress
+    from .registry.pulling import ensure
+
+    with progress(quiet=options.quiet) as shown:
+        ensure(store, options.image, options.pull, options.platform, shown)
     return images.lookup(store, options.image)
 
 

@@ -55,7 +55,7 @@ def _view(store: Store, record: Record, layers: list[str], references: list[Refe
     history = record["history"]
     shown: dict[str, Any] = {
         "Id": record["id"],
-        "RepoTags": [reference.familiar() for reference in references],
+        "RepoTags": [reference.familiar() for reference in references if reference.tag is not None],
         "RepoDigests": repo_digests(record, references),
         "Comment": str(history[-1].get("comment", "")) if history else "",
         "Created": record["created"],

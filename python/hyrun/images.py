@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .errors import InvalidArgument, NotFound, StorageError
+from .errors import ImageNotFound, InvalidArgument, NotFound, StorageError
 from .references import is_id_prefix, parse
 from .store import Store
 
@@ -91,10 +91,10 @@ def resolve(store: Store, text: str) -> str:
             raise
         reference = None
     if reference is not None:
-        if reference.digest is not None:
-            found = _with_digest(store, reference.digest)
-        else:
+        if reference.digest is None:
             found = read_tag(store, reference.full())
+        else:
+            found = read_tag(store, reference.pinned().full()) or _with_digest(store, reference.digest)
         if found is not None:
             return found
     if hexadecimal:
@@ -104,8 +104,10 @@ def resolve(store: Store, text: str) -> str:
         if matches:
             listed = ", ".join(f"sha256:{name[:24]}" for name in matches)
             raise InvalidArgument(f"image {text} is ambiguous: {listed}: write more digits")
-    name = text if reference is None else reference.familiar()
-    raise NotFound(f"no image {name} here: hyrun load or hyrun import one first")
+    if reference is None or text.startswith("sha256:"):
+        raise NotFound(f"no image {text} here: hyrun images lists what there is")
+    name = reference.familiar()
+    raise ImageNotFound(f"no image {name} here: hyrun pull, load or import it first")
 
 
 def record_path(store: Store, name: str) -> str:

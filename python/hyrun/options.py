@@ -14,6 +14,7 @@ class Options:
 
     ``image`` is a reference, an id or ``host``; empty when ``rootfs`` (a host directory) is given. ``env`` are
     ``NAME=value`` strings; ``volumes``, ``mounts`` and ``tmpfs`` are parsed (module ``volumespec``).
+    ``pull`` is ``always``, ``missing`` or ``never``, ``platform`` is ``linux/arm64``, ``quiet`` hides progress.
     ``entrypoint`` None keeps the image's, ``""`` clears it. ``remove`` is ``--rm``. ``interactive`` is ``-i``.
     ``init``: hyrun-init is pid 1 and reaps orphans. With ``keeping`` it may outlive its caller (module ``kept``).
     """
@@ -32,6 +33,9 @@ class Options:
         "mounts",
         "name",
         "network",
+        "platform",
+        "pull",
+        "quiet",
         "read_only",
         "remove",
         "rootfs",
@@ -60,6 +64,9 @@ class Options:
         network: str = "none",
         remove: bool = False,
         interactive: bool = False,
+        pull: str = "missing",
+        platform: str | None = None,
+        quiet: bool = True,
         init: bool = False,
         keeping: Keeping | None = None,
     ) -> None:
@@ -82,6 +89,9 @@ class Options:
         self.interactive = interactive
         self.init = init
         self.keeping = keeping
+        self.pull = pull
+        self.platform = platform
+        self.quiet = quiet
 
 
 class Keeping:

@@ -51,6 +51,8 @@ class Popen:
         read_only: bool = False,
         init: bool = False,
         rootfs: str | None = None,
+        pull: str = "missing",
+        platform: str | None = None,
         remove: bool = True,
         stdin: int | IO[Any] | None = None,
         stdout: int | IO[Any] | None = None,

@@ -99,6 +99,8 @@ def run(
     init: bool = False,
     rootfs: str | None = None,
     remove: bool = True,
+    pull: str = "missing",
+    platform: str | None = None,
     stdin: int | IO[Any] | None = None,
     stdout: int | IO[Any] | None = None,
     stderr: int | IO[Any] | None = None,
@@ -116,12 +118,14 @@ def run(
     the image's; ``network`` is ``"none"`` or ``"host"``. ``stdin``, ``stdout``, ``stderr``, ``input``,
     ``capture_output``, ``text``, ``timeout`` (seconds) and ``check`` are as in subprocess.run, except that the
     container reads nothing (DEVNULL) when ``stdin`` is not given: None does not mean the caller's. It is removed
-    at the end unless ``remove`` is False.
+    at the end unless ``remove`` is False. An image that is not here is pulled from its registry unless ``pull`` is
+    ``"never"``; ``"always"`` asks the registry each time. ``platform`` (``"linux/arm64"``) chooses among several.
 
     Safe to call from any thread. Should this process be killed, the container is killed with it.
 
-    Raises NotFound (no such image), InvalidArgument, SpawnError (with ``step``, ``errno``, ``filename``,
-    ``exit_code``), TimeoutExpired and CalledProcessError (subclasses of subprocess's).
+    Raises NotFound (no such image), RegistryError (it could not be asked for), InvalidArgument, SpawnError (with
+    ``step``, ``errno``, ``filename``, ``exit_code``), TimeoutExpired and CalledProcessError (subclasses of
+    subprocess's).
     """
     if capture_output:
         if stdout is not None or stderr is not None:
@@ -153,6 +157,8 @@ def container_options(given: dict[str, Any]) -> Options:
 
     if isinstance(given["args"], (str, bytes)):
         raise InvalidArgument(f"args {given['args']!r}: give a list of strings, one for each argument")
+    if given["pull"] not in ("always", "missing", "never"):
+        raise InvalidArgument(f"pull {given['pull']!r}: one of always, missing, never")
     directory = os.getcwd() if given["volumes"] or given["mounts"] else "/"
     user = given["user"]
     environment = given["env"] or {}
@@ -177,6 +183,8 @@ def container_options(given: dict[str, Any]) -> Options:
         network=given["network"],
         remove=given["remove"],
         init=given["init"],
+        pull=given["pull"],
+        platform=given["platform"],
     )
 
 

@@ -25,7 +25,6 @@ from hyrun.cli.app import app
         (["--net", "host"], "--net"),
         (["--cap-add", "NET_ADMIN"], "--cap-add"),
         (["--device", "/dev/kvm"], "--device"),
-        (["--pull", "always"], "--pull"),
         (["--security-opt", "x"], "--security-opt"),
         (["--shm-size", "1g"], "--shm-size"),
         (["--ulimit", "x"], "--ulimit"),

@@ -24,6 +24,7 @@ from . import (
     lifecycle,
     logs,
     output,
+    registry,
     run,
     save,
     switches,
@@ -87,6 +88,7 @@ inside.register(app)
 images.register(app)
 save.register(app)
 image_care.register(app)
+registry.register(app)
 app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
 system.register(app)
 

@@ -116,6 +116,9 @@ _CREATE: Final = (
         _ENGINE,
         "Use a directory of the host as the image, read-only; no IMAGE then.",
     ),
+    Flag("pull", "", VALUE, "always|missing|never", _ENGINE, "When to ask the registry for the image; missing."),
+    Flag("platform", "", VALUE, "OS/ARCH[/VARIANT]", _ENGINE, "The platform of the image, if it is for several."),
+    Flag("quiet", "q", SWITCH, "", _ENGINE, "Do not show the progress of a pull."),
 )
 
 #: `create` has those above, `run` these as well.
@@ -148,7 +151,7 @@ disable-content-trust dns dns-opt dns-option dns-search domainname expose gpus g
 health-interval health-retries health-start-interval health-start-period health-timeout io-maxbandwidth
 io-maxiops ip ip6 ipc isolation kernel-memory label-file link link-local-ip log-driver mac-address memory
 memory-reservation memory-swap memory-swappiness net net-alias network-alias no-healthcheck oom-kill-disable
-oom-score-adj pid pids-limit platform privileged publish publish-all pull quiet runtime security-opt
+oom-score-adj pid pids-limit privileged publish publish-all runtime security-opt
 shm-size storage-opt sysctl ulimit use-api-socket userns uts volume-driver volumes-from
 """
 UNSUPPORTED: Final = frozenset(_UNSUPPORTED_NAMES.split())
@@ -158,7 +161,6 @@ UNSUPPORTED_LETTERS: Final = {
     "m": "memory",
     "p": "publish",
     "P": "publish-all",
-    "q": "quiet",
 }
 
 

@@ -41,8 +41,18 @@ def options_of(values: dict[str, Any], words: list[str], *, keep: bool) -> Optio
         remove=values["rm"],
         interactive=values["interactive"],
         init=values["init"],
+        # A dry run changes nothing on the disk.
+        pull="never" if values.get("dry_run") else _pull(values["pull"]),
+        platform=values["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM"),
+        quiet=values["quiet"],
         keeping=_keeping(values) if keep or any(values[name] for name in _KEPT) else None,
     )
+
+
+def _pull(text: str | None) -> str:
+    if text not in (None, "always", "missing", "never"):
+        raise InvalidArgument(f"--pull {text}: one of always, missing, never")
+    return text or "missing"
 
 
 def _keeping(values: dict[str, Any]) -> Keeping:
