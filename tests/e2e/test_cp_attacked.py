@@ -72,7 +72,8 @@ def copy_both_ways(hyrun: Hyrun, place: str) -> None:
     def outward(number: int) -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        cp.copy(store, f"box:{(place, f'{place}/sub', f'{place}/file')[number % 3]}", str(out), follow=number % 2 == 0)
+        name = (place, place, f"{place}/sub", f"{place}/file")[number % 4]
+        cp.copy(store, f"box:{name}", str(out), follow=number % 2 == 0)
         for path in out.rglob("*"):
             if not path.is_symlink() and path.is_file():
                 assert SECRET not in path.read_text(), path
@@ -99,6 +100,9 @@ def test_a_volume_that_somebody_swaps_as_fast_as_can_be(hyrun: Hyrun, canary: Pa
     (volume / "d/sub").mkdir(parents=True)
     for path in (volume / "d/file", volume / "d/sub/file"):
         path.write_text("inside")
+    # So many that there is time between the look at a directory and the step into it.
+    for number in range(40):
+        (volume / f"d/{number}").write_text("")
     (volume / "l").symlink_to(canary)
     (volume / "d/l").symlink_to(canary / "sub")
     hyrun.sleeper("--name", "box", "-v", f"{volume}:/v")
