@@ -428,16 +428,17 @@ def write_state(store: Store, identifier: str, pid: int, started: int, *, monito
     """
     more = f',"monitor":{monitor},"monitor_start":{start_time(monitor)}' if monitor else ""
     text = f'{{"pid":{pid},"start":{start_time(pid)},"boot":"{boot_id()}","started":{started}{more}}}'
-    # New for this container, and on tmpfs: no reader sees it half written because the lock tells more than it.
-    descriptor = os.open(
-        state_path(store, identifier),
-        os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW,
-        0o600,
-    )
+    path = state_path(store, identifier)
+    # Another one may be there when a policy starts the container again: replaced whole. Otherwise it is new and on
+    # tmpfs, and no reader takes it for more than the lock says.
+    target = f"{path}.new" if monitor else path
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.write(descriptor, text.encode())
     finally:
         os.close(descriptor)
+    if monitor:
+        os.rename(target, path)
 
 
 def write_exit(directory: str, status: int | None, started: int) -> None:
