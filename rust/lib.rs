@@ -4,6 +4,7 @@ mod application;
 mod attend;
 mod channel;
 mod child;
+mod cp;
 mod error;
 mod fork;
 mod fs;
@@ -43,9 +44,13 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
+    use crate::cp::python::{cp_archive, cp_open, cp_root, cp_tree, cp_unpack};
+    #[pymodule_export]
     use crate::join::Join;
     #[pymodule_export]
     use crate::json::{format_json, parse_json};
+    #[pymodule_export]
+    use crate::layer::packing::{Packed, assemble_layer, pack_layer, tree_changes};
     #[pymodule_export]
     use crate::layer::python::{Unpacked, unpack_layer};
     #[pymodule_export]

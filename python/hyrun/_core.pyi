@@ -12,21 +12,29 @@ __all__ = [
     "Join",
     "Monitor",
     "Overlay",
+    "Packed",
     "Process",
     "Spec",
     "Tmpfs",
     "Unpacked",
     "__version__",
+    "assemble_layer",
     "attend",
     "block_signals",
     "channel_connect",
     "channel_listen",
     "channel_pair",
     "copy_tree",
+    "cp_archive",
+    "cp_open",
+    "cp_root",
+    "cp_tree",
+    "cp_unpack",
     "format_json",
     "join",
     "open_in_root",
     "open_root",
+    "pack_layer",
     "parse_json",
     "plan",
     "remove_tree",
@@ -35,6 +43,7 @@ __all__ = [
     "spawn_kept",
     "sync_file_system",
     "terminal_size",
+    "tree_changes",
     "unpack_layer",
 ]
 
@@ -421,13 +430,71 @@ class Unpacked:
     @property
     def entries(self) -> int: ...
 
-def unpack_layer(source: int, target: str, *, offset: int | None = None, length: int | None = None) -> Unpacked:
+def unpack_layer(
+    source: int,
+    target: str,
+    *,
+    offset: int | None = None,
+    length: int | None = None,
+    recipe: str | None = None,
+) -> Unpacked:
     """Unpack one layer tar (plain, gzip or zstd, told by its first bytes) into the empty directory ``target``.
 
     ``source`` is a descriptor. With ``offset`` it is read by pread(2) from there, ``length`` bytes at most, and
     its file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do).
-    OCI whiteouts become overlayfs's form. Raises ``hyrun.errors.StorageError`` when the archive is hostile,
-    damaged or over a limit, OSError when the disk refuses.
+    OCI whiteouts become overlayfs's form. ``recipe`` is a directory that gets what ``assemble_layer`` needs: the file
+    ``recipe``, and ``replaced/`` when entries replace one another. Raises ``hyrun.errors.StorageError`` when the
+    archive is hostile, damaged or over a limit, OSError when the disk refuses.
+    """
+
+@final
+class Packed:
+    """What was written: digests are ``sha256:<hex>``, sizes are bytes.
+
+    ``sockets`` and ``attributes`` count what no archive can hold: it was left out. They and ``entries`` are 0 for a
+    layer that was assembled.
+    """
+
+    @property
+    def diff_id(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def compressed_size(self) -> int: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def sockets(self) -> int: ...
+    @property
+    def attributes(self) -> int: ...
+
+def pack_layer(tree: int, target: int, *, compression: str = "none", whiteouts: bool = True) -> Packed:
+    """Pack the directory ``tree`` into a layer tar, written to ``target`` (both are descriptors) in one pass.
+
+    The same tree gives the same bytes: sorted names, ustar headers with PAX records for what those cannot hold.
+    Overlayfs's whiteouts and opaque directories become OCI's; with ``whiteouts=False`` the tree is a whole root file
+    system, where such names are files like others. Owners, modes, times in nanoseconds, hard links, devices, ``user.*``
+    attributes, file capabilities and ACLs are kept; holes are written as zeros. ``compression`` is ``none`` or ``gzip``
+    (the same bytes on any number of processors). The tree may change meanwhile: what vanishes is left out, a file that
+    grows is cut. Raises ``hyrun.errors.StorageError`` for what no layer can hold (a name that begins with ``.wh.``),
+    OSError when the disk or the reader refuses.
+    """
+
+def assemble_layer(recipe: int, tree: int, target: int, *, compression: str = "none") -> Packed:
+    """Write the tar that a layer was unpacked from to ``target``: the same bytes, thus the same diff id.
+
+    ``recipe`` is the directory that ``unpack_layer`` was given as such, ``tree`` the unpacked layer; all are
+    descriptors. ``compression`` as in ``pack_layer``. Compare the diff id: a tree that was changed gives another one.
+    Raises ``hyrun.errors.StorageError`` when recipe and tree do not fit together.
+    """
+
+def tree_changes(upper: int, lowerdirs: Sequence[str]) -> list[tuple[str, str]]:
+    """List what the writable layer ``upper`` (a descriptor) changes in the merged layers, topmost first.
+
+    Pairs of ``A`` (added), ``C`` (changed) or ``D`` (deleted) and an absolute path, sorted, as `docker diff` has them:
+    directories on the way to a change are changed. What an opaque directory hides is deleted.
     """
 
 def copy_tree(source: int, target: int) -> None:
@@ -442,6 +509,39 @@ def remove_tree(path: str) -> None:
 
 def sync_file_system(path: str) -> None:
     """syncfs(2) on the file system that holds ``path``."""
+
+def cp_tree(source: int, target: int, *, name: str, owner: tuple[int, int] | None = None) -> tuple[int, list[str]]:
+    """Copy what ``source`` is (a descriptor with O_PATH) to ``name`` in the open directory ``target``.
+
+    An empty name copies what is in a directory. ``owner`` gets all of it; without, owners, set-id bits and file
+    capabilities are kept. Either tree may change meanwhile: nothing is followed, devices are not opened, an
+    existing file is replaced, an existing directory kept as it is. Returns the bytes of the files and the paths of
+    devices, which are left out. OSError: EISDIR and ENOTDIR when a directory and something else are to replace each
+    other, ELOOP when the target is inside of the source, EOPNOTSUPP for a kernel file system such as proc.
+    """
+
+def cp_archive(source: int, stream: int, *, name: str) -> tuple[int, list[str]]:
+    """As ``cp_tree``, but write a tar to the descriptor ``stream``."""
+
+def cp_unpack(stream: int, target: int, *, owner: tuple[int, int] | None = None) -> tuple[int, list[str]]:
+    """Unpack a tar (plain or gzip) into the open directory ``target``, as ``cp_tree`` copies.
+
+    Raises ``hyrun.errors.StorageError`` for an archive that is damaged or has names with ``..``.
+    """
+
+def cp_root(rootfs: Overlay, binds: Sequence[Bind], *, read_only: bool = False) -> tuple[int, int]:
+    """Mount the root of a container that does not run, with ``binds``, parents first, in a mount namespace of its own.
+
+    Returns descriptors of the root and of the namespace; the mounts are there until both are closed. ``read_only``
+    is the root without the binds. OSError with the mount point it is about. Nothing else may have mounted the
+    writable layer: hold the container's lock.
+    """
+
+def cp_open(root: int, path: str, *, follow: bool) -> int:
+    """Open what ``path`` means below ``root`` with O_PATH (openat2(2), RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS).
+
+    ``follow`` a symlink that is the last component, or open the link itself.
+    """
 
 def open_root(lowerdirs: Sequence[str]) -> int:
     """Open the merged, read-only view of some layers (topmost first) and return a descriptor of its root.

@@ -46,7 +46,9 @@ def split_name(reference: Reference) -> tuple[str, str]:
 
 
 def _view(store: Store, record: Record, layers: list[str], references: list[Reference]) -> dict[str, Any]:
-    lowerdirs = [store.path("layers", layer, "diff") for layer in record["layers"]] or ["/"]
+    lowerdirs = [store.path("layers", layer, "diff") for layer in record["layers"]]
+    if base := record.get("base") or (not lowerdirs and "/"):
+        lowerdirs.append(base)
     data = {"UpperDir": lowerdirs[0]}
     if len(lowerdirs) > 1:
         data = {"LowerDir": ":".join(lowerdirs[1:]), **data}

@@ -43,11 +43,14 @@ def put_blob(store: Store, data: bytes) -> str:
     return f"sha256:{name}"
 
 
-def publish(store: Store, config: bytes, layers: Sequence[Layer], *, manifest: bytes | None = None) -> str:
+def publish(
+    store: Store, config: bytes, layers: Sequence[Layer], *, manifest: bytes | None = None, base: str = ""
+) -> str:
     """Make an image of layers that are in the store (lowest first); return its id, ``sha256:<hex>``.
 
     ``config`` is the OCI configuration as bytes, the id is its digest. Order: blobs, then the record. Hold
     ``publishing`` since before the layers were looked for. Raises StorageError when both do not fit together.
+    ``base`` is the caller's own word, never an archive's: whoever runs the image sees that directory.
     """
     checked = parse_config(config)
     if [layer.diff_id for layer in layers] != checked["diff_ids"]:
@@ -69,6 +72,8 @@ def publish(store: Store, config: bytes, layers: Sequence[Layer], *, manifest: b
         "history": checked["history"],
         "digest": digest,
     }
+    if base:
+        record["base"] = base
     _write_record(store, record)
     return image_id
 

@@ -23,28 +23,28 @@ class Image:
 
     ``id`` is ``sha256:<hex>`` (or ``host``); ``layers`` are diff ids in hexadecimal, topmost first;
     ``config`` is the ``config`` object of the OCI image configuration, type-checked when the image was
-    published.
+    published. ``base`` is a directory of this machine below all layers, "" for an image that is whole without one.
     """
 
-    __slots__ = ("config", "id", "layers")
+    __slots__ = ("base", "config", "id", "layers")
 
-    def __init__(self, image_id: str, layers: list[str], config: Config) -> None:
+    def __init__(self, image_id: str, layers: list[str], config: Config, base: str = "") -> None:
         self.id = image_id
         self.layers = layers
         self.config = config
+        self.base = base
 
     def lowerdirs(self, store: Store) -> list[str]:
         """Return the absolute paths of the layers, topmost first, as overlayfs wants them."""
-        if self.id == HOST:
-            # The store is below it, and overlayfs refuses layers that overlap: no skeleton.
-            return ["/"]
+        if self.base:
+            # It has these mount points itself.
+            return self.own_layers(store)
         return [*self.own_layers(store), store.skeleton]
 
     def own_layers(self, store: Store) -> list[str]:
         """Return the paths of what is the image's alone: where its accounts and its volumes' content are."""
-        if self.id == HOST:
-            return ["/"]
-        return [f"{store.root}/layers/{layer}/diff" for layer in self.layers]
+        layers = [f"{store.root}/layers/{layer}/diff" for layer in self.layers]
+        return [*layers, self.base] if self.base else layers
 
     def present(self, store: Store) -> bool:
         """Tell whether the image is still there.
@@ -63,9 +63,9 @@ def lookup(store: Store, text: str) -> Image:
     StorageError (a damaged record).
     """
     if text == HOST:
-        return Image(HOST, [], host_config())
+        return Image(HOST, [], host_config(), "/")
     record = read_record(store, resolve(store, text))
-    return Image(record["id"], record["layers"], record["config"])
+    return Image(record["id"], record["layers"], record["config"], record.get("base", ""))
 
 
 def host_config() -> Config:

@@ -58,7 +58,7 @@ def _unpack(
         # The directory of a layer is its root directory's parent: only hyrun's own user passes it.
         os.mkdir(target, 0o700)
         os.mkdir(os.path.join(target, "diff"), 0o755)
-        unpacked = _core.unpack_layer(fd, os.path.join(target, "diff"), offset=offset, length=length)
+        unpacked = _core.unpack_layer(fd, os.path.join(target, "diff"), offset=offset, length=length, recipe=target)
         if digest is not None and unpacked.digest != digest:
             raise StorageError(f"layer: its bytes have the digest {unpacked.digest}, the image wants {digest}")
         name = unpacked.diff_id.removeprefix("sha256:")

@@ -1,6 +1,6 @@
 """What every command knows of pauses: that they end with a signal that ends the container, and with the container.
 
-The one place that knows of the module `pause`, which is loaded when there is a pause only.
+The module `pause` is loaded only when there is one.
 """
 
 from __future__ import annotations
@@ -12,20 +12,10 @@ from .store import Store
 
 def forget(store: Store, identifier: str) -> None:
     """End the pause of a container that is to end, or clean up after that of one that has; no error without one."""
-    where = f"{store.run}/{identifier}.paused"
-    if not os.path.lexists(where):
-        return
-    from importlib import import_module
+    if os.path.lexists(f"{store.run}/{identifier}.paused"):
+        from . import pause
 
-    try:
-        pause = import_module("hyrun.pause")
-    except ModuleNotFoundError:
-        try:
-            os.unlink(where)
-        except FileNotFoundError:
-            pass
-        return
-    pause.forget(store, identifier)
+        pause.forget(store, identifier)
 
 
 def forget_those_of_nobody(store: Store) -> None:

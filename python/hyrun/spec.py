@@ -6,7 +6,7 @@ import os
 
 from . import _core
 from .errors import InvalidArgument, NotSupported
-from .images import DEFAULT_PATH, HOST
+from .images import DEFAULT_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,9 +200,10 @@ def build(
 
 def host_paths(image: Image, rootfs: str | None, root: str, run: str) -> list[str]:
     """Return what to hide inside a root that is the host's own: the engine's store and run directory."""
-    if image.id != HOST and rootfs is None:
+    base = image.base or rootfs
+    if not base:
         return []
-    top = os.path.realpath(rootfs or "/")
+    top = os.path.realpath(base)
     hidden = []
     for path in (os.path.realpath(root), os.path.realpath(run)):
         if path == top or path.startswith(top.rstrip("/") + "/"):

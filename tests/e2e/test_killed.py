@@ -174,3 +174,20 @@ def test_many_cycles_leave_nothing(hyrun: Hyrun) -> None:
         hyrun("rm", "-f", "-v", "cycle")
     _nothing_is_left(hyrun)
     assert hyrun.mounts() == []
+
+
+def test_commit(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "box", "filled", "sh", "-c", "touch /made; rm /etc/hello; chown 5 /etc/passwd")
+    arguments = ("commit", "box", "mine:1")
+    points = _points(hyrun, arguments)
+    hyrun("rmi", "mine:1")
+    before = [hyrun.left(kind) for kind in ("layers", "images", "tmp")]
+    for point in points[::2]:
+        _kill(hyrun, point, arguments)
+        # What is listed is whole: every layer of it is there.
+        for image in hyrun.lines("images", "-q", "--no-trunc", "--filter", "since=filled"):
+            assert hyrun.sh("ls /made; test ! -e /etc/hello", image=image) == "/made"
+            hyrun("save", "-o", "saved.tar", image)
+        hyrun(*arguments)
+        hyrun("rmi", "-f", *set(hyrun.lines("images", "-q", "--no-trunc", "--filter", "since=filled")))
+    assert [hyrun.left(kind) for kind in ("layers", "images", "tmp")] == before

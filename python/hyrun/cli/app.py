@@ -11,6 +11,7 @@ import typer.main
 from hyrun.errors import HyrunError, NotSupported
 
 from . import (
+    commit,
     containers,
     ending,
     events,
@@ -18,10 +19,12 @@ from . import (
     flag_help,
     flags,
     images,
+    inside,
     lifecycle,
     logs,
     output,
     run,
+    save,
     switches,
     volumes,
 )
@@ -77,7 +80,10 @@ lifecycle.register(app)
 ending.register(app)
 logs.register(app)
 events.register(app)
+commit.register(app)
+inside.register(app)
 images.register(app)
+save.register(app)
 app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
 
 
@@ -91,6 +97,11 @@ def main(arguments: list[str]) -> int:
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         return output.pipe_closed()
+    except SystemExit as error:
+        # What Typer makes of a BrokenPipeError.
+        if isinstance(error.__context__, BrokenPipeError):
+            return output.pipe_closed()
+        raise
     except typer.TyperException as error:
         # Typer's own words, with usage and hint, for what it could not parse.
         show = getattr(error, "show", None)
