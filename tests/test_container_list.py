@@ -307,6 +307,16 @@ def test_owned_container_without_a_process_waits_to_be_started_again(
     assert record.active == (expected == "restarting")
 
 
+def test_container_whose_policy_is_just_starting_it_is_restarting(store: Store, owned: Path) -> None:
+    config = json.loads((owned / "config.json").read_text())
+    (owned / "config.json").write_text(json.dumps(config | {"Start": {}, "RestartPolicy": {"Name": "always"}}))
+    (owned / "exit.json").write_text('{"status": null, "started": 5, "finished": 0}')
+    assert settle(store).status == "created"
+    (owned / "restarts.json").write_text('{"count": 1, "delay": 100}')
+    Path(containers.state_path(store, ONE)).write_text("")  # being written
+    assert settle(store).status == "restarting"
+
+
 def test_container_that_is_being_started_once_more_is_what_it_was(store: Store, owned: Path) -> None:
     containers.write_exit(str(owned), 3, 5)
     assert (settle(store).status, settle(store).exit_code) == ("exited", 3)

@@ -256,7 +256,7 @@ def test_paused_one_is_thawed_so_that_it_takes_the_signal(
         if how == "stop":
             assert stopping.stop(store, [record]) == [None]
         elif how == "kill":
-            stopping.kill(store, record, signal.SIGHUP)
+            stopping.kill(store, record, signal.SIGWINCH)
             assert thawed == []
             stopping.kill(store, record, signal.SIGTERM)
         else:

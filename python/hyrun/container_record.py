@@ -141,8 +141,9 @@ def _owned(store: Store, record: Record, state: dict[str, Any], *, over: bool) -
         record.finished = 0
         record.status = "paused" if os.path.exists(f"{store.run}/{record.id}.paused") else "running"
     elif not state:
-        # Being started: for the first time, or once more.
-        record.status = "exited" if over else "created"
+        # Being started: for the first time, by its policy, or once more by a person.
+        started_again = record.policy != "no" and record.restart_count > 0
+        record.status = "exited" if over else "restarting" if started_again else "created"
     elif over and _starts_again(record):
         record.status = "restarting"
     else:
