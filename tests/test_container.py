@@ -77,6 +77,32 @@ def test_exec_is_shaped_like_run(place: Store) -> None:
         assert box.exec(["sh", "-c", "echo /proc/[0-9]*"], capture_output=True, text=True).stdout.count("/") == 4
 
 
+def test_files_go_in_and_out(place: Store, tmp_path: Path) -> None:
+    (tmp_path / "a:b").write_text("in\n")
+    box = hyrun.Container("busybox", ["sh", "-c", "cat /file && echo out > /made"])
+    try:
+        box.copy_in(tmp_path / "a:b", "/file")
+        assert (box.start().wait(20), box.logs()[0]) == (0, b"in\n")
+        box.copy_out("/made", tmp_path / "made")
+        assert (tmp_path / "made").read_text() == "out\n"
+        with pytest.raises(hyrun.NotFound):
+            box.copy_out("/nosuch", tmp_path)
+    finally:
+        box.remove()
+
+
+def test_commit(place: Store) -> None:
+    with hyrun.Container("busybox", ["sleep", "600"], volumes=["/data"]) as box:
+        box.exec(["sh", "-c", "echo made > /made; echo data > /data/file"], check=True)
+        identifier = box.commit("snapshot", message="a note", changes=["ENV A=1"])
+        assert box.status == "running"
+    done = hyrun.run("snapshot", ["sh", "-c", "cat /made; echo $A; ls /data"], capture_output=True, text=True)
+    assert done.stdout == "made\n1\n"
+    from hyrun import image_store
+
+    image_store.remove(place, identifier, force=True)
+
+
 def test_wait_has_a_limit(place: Store) -> None:
     with hyrun.Container("busybox", ["sleep", "600"]) as box, pytest.raises(hyrun.TimeoutExpired):
         box.wait(0.05)

@@ -226,6 +226,43 @@ class Container:
         """Send a signal to its pid 1; InUse when it does not run."""
         stopping.kill(self._store, self._record(), signal)
 
+    def copy_in(self, source: str | os.PathLike[str], target: str, *, archive: bool = False) -> None:
+        """Copy a file or directory of this machine to the path ``target`` in it, running or not, as `hyrun cp` does.
+
+        What goes in belongs to root; ``archive`` keeps owners and set-id bits. Raises NotFound and InvalidArgument.
+        """
+        from .cp import copy
+
+        copy(self._store, _host_path(source), f"{self.id}:{target}", archive=archive)
+
+    def copy_out(self, source: str, target: str | os.PathLike[str], *, archive: bool = False) -> None:
+        """Copy a file or directory at the path ``source`` in it to this machine; the rest as ``copy_in``."""
+        from .cp import copy
+
+        copy(self._store, f"{self.id}:{source}", _host_path(target), archive=archive)
+
+    def commit(
+        self,
+        reference: str | None = None,
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> str:
+        """Make an image of its writable layer and configuration; return the image's id. Data of volumes is not in it.
+
+        ``changes`` are Dockerfile instructions such as ``'CMD ["sh"]'``; a running container is held still meanwhile
+        unless ``pause`` is False. Raises InvalidArgument and StorageError.
+        """
+        from .commit import commit
+        from .pause import paused
+
+        record = self._record()
+        held = paused if pause and record.active else None
+        made = commit(self._store, record, reference, author=author, message=message, changes=list(changes), pause=held)
+        return made.image_id
+
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it, with ``volumes`` its anonymous ones too. InUse while it runs, unless ``force``."""
         container_list.remove(self._store, self._record(), force=force, volumes=volumes)
@@ -248,6 +285,11 @@ class Container:
 
     def _record(self) -> Record:
         return container_list.find(self._store, self.id)
+
+
+def _host_path(path: str | os.PathLike[str]) -> str:
+    # Absolute: neither a colon nor a lone dash in it means anything else then.
+    return os.path.join(os.getcwd(), os.fspath(path))
 
 
 def start(store: Store, record: Record) -> None:

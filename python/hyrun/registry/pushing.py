@@ -11,6 +11,7 @@ from hyrun.image_config import Record
 from hyrun.image_inspect import diff_ids
 from hyrun.image_store import put_blob, records, tags
 from hyrun.images import HOST, read_record, read_tag
+from hyrun.lineage import refuse_unportable
 from hyrun.manifests import MANIFESTS, Descriptor, Manifest, read_manifest
 from hyrun.progress import Progress
 from hyrun.references import Reference
@@ -48,8 +49,8 @@ class _Image(NamedTuple):
 def push(store: Store, reference: Reference, *, progress: Progress | None = None) -> Pushed:
     """Push the image of that name to where the name says.
 
-    An image that came from a registry keeps its manifest, and so its digest. Raises NotFound, NotSupported (a layer
-    that would have to be packed), RegistryError and StorageError.
+    An image that came from a registry keeps its manifest, and so its digest. Raises NotFound, InvalidArgument (an image
+    that is not whole without a directory of this machine), RegistryError and StorageError.
     """
     shown = progress or Progress()
     if reference.familiar() == f"{HOST}:latest":
@@ -58,6 +59,7 @@ def push(store: Store, reference: Reference, *, progress: Progress | None = None
     if name is None or reference.tag is None:
         raise NotFound(f"no image {reference.familiar()} here: hyrun tag IMAGE {reference.familiar()} first")
     record = read_record(store, name)
+    refuse_unportable(record.get("base", ""), f"image {reference.familiar()}", "it can be used on this machine only")
     image = _image(store, record, reference)
     shown.say(f"The push refers to repository [{reference.name()}]")
     with Transport(hosts.read()) as transport:

@@ -7,7 +7,8 @@ import os
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
-from hyrun.errors import NotSupported, RegistryError
+from hyrun import layer_tar
+from hyrun.errors import RegistryError
 from hyrun.layers import kept
 from hyrun.progress import Progress
 from hyrun.store import Store
@@ -35,15 +36,19 @@ class LayerBlob(NamedTuple):
 def layer_blob(store: Store, diff_id: str) -> LayerBlob:
     """Return the bytes to send for a layer (hexadecimal diff id).
 
-    Those that it came with from a registry, so that its digest is the same everywhere. Raises NotSupported when they
-    were not kept.
+    Those that it came with from a registry, so that its digest is the same everywhere; otherwise its tar, packed anew
+    with gzip, which gives the same bytes each time. Raises StorageError for a layer that is damaged.
     """
     blob = kept(store, diff_id)
     if blob is None:
-        raise NotSupported(
-            f"layer sha256:{diff_id[:12]}… is here unpacked only, and packing is not supported yet: push images that "
-            "were pulled with keep-layers = true"
-        )
+        # Without a name: it goes with the descriptor, whatever happens.
+        fd = os.open(store.path("tmp"), os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        try:
+            packed = layer_tar.write(store, diff_id, fd, compression="gzip")
+        except BaseException:
+            os.close(fd)
+            raise
+        return LayerBlob(fd, packed.digest, packed.compressed_size, f"{_OCI_LAYER}+gzip")
     magic = os.pread(blob.fd, 4, 0)
     suffix = "+gzip" if magic[:2] == b"\x1f\x8b" else "+zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
     return LayerBlob(blob.fd, blob.digest, blob.size, f"{_OCI_LAYER}{suffix}")

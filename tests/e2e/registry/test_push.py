@@ -195,10 +195,27 @@ def test_a_registry_that_does_not_want_it(
     assert hyrun.tree() == before
 
 
-def test_a_layer_without_its_bytes_is_refused_by_name(hyrun: Hyrun, plain: Registry) -> None:
-    hyrun("tag", "busybox", f"{plain.host}/loaded/busybox:1")
-    message = hyrun.refused("push", "-q", f"{plain.host}/loaded/busybox:1", code=1)
-    assert "is here unpacked only, and packing is not supported yet" in message
+def test_an_image_that_was_loaded_or_committed_is_packed(hyrun: Hyrun, plain: Registry) -> None:
+    hyrun("run", "--name", "box", "busybox", "sh", "-c", "echo made > /made")
+    hyrun("commit", "box", f"{plain.host}/made/box:1")
+    identifier = hyrun.out("images", "-q", "--no-trunc", f"{plain.host}/made/box:1")
+    hyrun("push", "-q", f"{plain.host}/made/box:1")
+    digest = plain.digest("made/box:1")
+    # The same bytes once more: nothing is sent.
+    assert hyrun("push", f"{plain.host}/made/box:1").stderr.count(": Layer already exists\n") == 2
+    assert plain.digest("made/box:1") == digest
+    hyrun("rm", "box")
+    for name in set(hyrun.lines("images", "-q")):
+        hyrun("rmi", "-f", name)
+    hyrun("pull", "-q", f"{plain.host}/made/box:1")
+    assert hyrun.out("images", "-q", "--no-trunc", f"{plain.host}/made/box:1") == identifier
+    assert hyrun.out("run", "--rm", f"{plain.host}/made/box:1", "cat", "/made") == "made"
+
+
+def test_a_commit_of_the_host_is_refused(hyrun: Hyrun, plain: Registry) -> None:
+    hyrun("run", "--name", "box", "host", "true")
+    hyrun("commit", "box", f"{plain.host}/made/host:1")
+    assert "this machine" in hyrun.refused("push", "-q", f"{plain.host}/made/host:1", code=1)
 
 
 def test_an_image_of_other_bytes_gets_a_manifest_that_names_them(
