@@ -14,7 +14,7 @@ use nix::libc::{self, c_int};
 use crate::sys::{self, Result};
 
 /// After this many SIGINT and SIGTERM nobody listens inside; the next thing the person at the terminal gets is an end.
-const PATIENCE: u32 = 3;
+pub const PATIENCE: u32 = 3;
 /// How much is carried at once.
 const PIECE: usize = 64 * 1024;
 /// Small enough that a write to a terminal that poll(2) says is writable does not block.
@@ -154,7 +154,7 @@ pub fn attend(
     mut input: Option<Relay>,
     mut outputs: Vec<Relay>,
 ) -> Result<End> {
-    let signals = signal_descriptor()?;
+    let signals = forwarded_signals()?;
     let mut interrupts = 0;
     let mut running = true;
     loop {
@@ -208,7 +208,8 @@ fn access_mode(fd: &OwnedFd) -> Result<OFlag> {
     Ok(OFlag::from_bits_truncate(nix::fcntl::fcntl(fd.as_fd(), FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE)
 }
 
-fn signal_descriptor() -> Result<OwnedFd> {
+/// A descriptor that the signals which `block_signals` blocks are read from.
+pub fn forwarded_signals() -> Result<OwnedFd> {
     let set = forwarded();
     // SAFETY: a valid set; a new descriptor is asked for.
     let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
@@ -219,7 +220,8 @@ fn signal_descriptor() -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn take_signals(signals: BorrowedFd<'_>) -> Vec<c_int> {
+/// Those that are pending.
+pub fn take_signals(signals: BorrowedFd<'_>) -> Vec<c_int> {
     let mut taken = Vec::new();
     loop {
         // SAFETY: an all-zero siginfo is valid, and the kernel fills it.
@@ -235,7 +237,7 @@ fn take_signals(signals: BorrowedFd<'_>) -> Vec<c_int> {
 }
 
 /// ppoll(2); how many are ready, 0 also when a signal came.
-fn wait(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<usize> {
+pub fn wait(polls: &mut [libc::pollfd], timeout: Option<Duration>) -> Result<usize> {
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs() as libc::time_t,
         tv_nsec: timeout.subsec_nanos() as libc::c_long,

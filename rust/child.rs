@@ -224,6 +224,10 @@ fn is_null(fd: BorrowedFd<'_>) -> Result<bool> {
 fn hop(work: &Work<'_>) -> Errno {
     let close = || {
         sys::close_on_exec_from(3)?;
+        if let Some(terminal) = work.plan.terminal {
+            // SAFETY: a descriptor that the parent holds open while this child lives here.
+            sys::keep_through_exec(unsafe { BorrowedFd::borrow_raw(terminal) })?;
+        }
         sys::keep_through_exec(work.report)
     };
     if let Err(errno) = close() {

@@ -2,14 +2,24 @@
 
 use pyo3::prelude::*;
 
+use crate::join;
 use crate::plan::{Invalid, Plan};
-use crate::report::Failure;
+use crate::report::{Failure, Report};
 use crate::spawn;
 
 /// `hyrun.errors.SpawnError` for a spawn that failed.
 pub fn spawn_error(py: Python<'_>, error: spawn::Error, plan: &Plan) -> PyErr {
+    failed(py, error, |report| report.explain(plan))
+}
+
+/// `hyrun.errors.SpawnError` for a process that could not join a container.
+pub fn join_error(py: Python<'_>, error: spawn::Error, plan: &join::Plan) -> PyErr {
+    failed(py, error, |report| report.explain_init(plan.command(), plan.path()))
+}
+
+fn failed(py: Python<'_>, error: spawn::Error, explain: impl FnOnce(Report) -> Failure) -> PyErr {
     let failure = match error {
-        spawn::Error::Child(report) => report.explain(plan),
+        spawn::Error::Child(report) => explain(report),
         spawn::Error::Parent(call, error) => {
             let advice = match error.raw_os_error() {
                 Some(nix::libc::EPERM) => " (hyrun needs root: try again with sudo)",

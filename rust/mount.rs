@@ -34,20 +34,46 @@ impl Overlay {
     pub fn mount(&self) -> Result<OwnedFd> {
         let upper = sys::open(&self.upperdir, DIRECTORY)?;
         let work = sys::open(&self.workdir, DIRECTORY)?;
-        let mount = if self.append {
-            self.mount_by_layer(upper.as_fd(), work.as_fd())?
-        } else {
-            return self.mount_by_string(&upper, &work);
-        };
+        match self.lowerdirs.split_last() {
+            // Not found out by trying: a failed attempt leaves its mark in the workdir of a volatile overlay.
+            Some((lowest, others @ [top, ..])) if holds(lowest, top) => {
+                let lowest = wrap(lowest, upper.as_fd())?;
+                self.mount_layers(&upper, &work, others, Some(lowest.as_fd()))
+            }
+            _ => self.mount_layers(&upper, &work, &self.lowerdirs, None),
+        }
+    }
+
+    /// `lowest` comes below `lowerdirs`.
+    fn mount_layers(
+        &self,
+        upper: &OwnedFd,
+        work: &OwnedFd,
+        lowerdirs: &[CString],
+        lowest: Option<BorrowedFd<'_>>,
+    ) -> Result<OwnedFd> {
+        if !self.append {
+            return self.mount_by_string(upper, work, lowerdirs, lowest);
+        }
+        let mount = self.mount_by_layer(upper.as_fd(), work.as_fd(), lowerdirs, lowest)?;
         sys::attach(mount.as_fd(), upper.as_fd())?;
         Ok(mount)
     }
 
-    fn mount_by_layer(&self, upper: BorrowedFd<'_>, work: BorrowedFd<'_>) -> Result<OwnedFd> {
+    fn mount_by_layer(
+        &self,
+        upper: BorrowedFd<'_>,
+        work: BorrowedFd<'_>,
+        lowerdirs: &[CString],
+        lowest: Option<BorrowedFd<'_>>,
+    ) -> Result<OwnedFd> {
         let overlay = FileSystem::open(c"overlay")?;
-        for lowerdir in &self.lowerdirs {
+        for lowerdir in lowerdirs {
             let lower = sys::open(lowerdir, DIRECTORY)?;
             overlay.set(c"lowerdir+", Some(Text::descriptor(lower.as_fd()).as_c_str()))?;
+        }
+        if let Some(lowest) = lowest {
+            overlay.set(c"lowerdir+", Some(Text::descriptor(lowest).as_c_str()))?;
         }
         overlay.set(c"upperdir", Some(Text::descriptor(upper).as_c_str()))?;
         overlay.set(c"workdir", Some(Text::descriptor(work).as_c_str()))?;
@@ -62,9 +88,19 @@ impl Overlay {
     }
 
     /// mount(2) takes one page of options: about 200 layers.
-    fn mount_by_string(&self, upper: &OwnedFd, work: &OwnedFd) -> Result<OwnedFd> {
+    fn mount_by_string(
+        &self,
+        upper: &OwnedFd,
+        work: &OwnedFd,
+        lowerdirs: &[CString],
+        lowest: Option<BorrowedFd<'_>>,
+    ) -> Result<OwnedFd> {
         let mut options = Text::new();
-        options.push_lowerdirs(&self.lowerdirs)?;
+        options.push_lowerdirs(lowerdirs)?;
+        if let Some(lowest) = lowest {
+            options.push(b":")?;
+            options.push_descriptor(lowest)?;
+        }
         options.push(b",upperdir=")?;
         options.push_descriptor(upper.as_fd())?;
         options.push(b",workdir=")?;
@@ -81,6 +117,37 @@ impl Overlay {
         sys::mount(Some(c"overlay"), &self.upperdir, Some(c"overlay"), libc::MS_NODEV, Some(options.as_c_str()))?;
         sys::open(&self.upperdir, DIRECTORY)
     }
+}
+
+/// Whether the path `inner` is below `outer`, by its letters.
+pub fn holds(outer: &CStr, inner: &CStr) -> bool {
+    let outer = outer.to_bytes();
+    let rest = inner.to_bytes().strip_prefix(outer.strip_suffix(b"/").unwrap_or(outer));
+    rest.is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// Put a layer that holds other layers (the machine's own root, below an image that was committed from it) behind an
+/// overlay of its own: overlayfs refuses layers inside of one another (ELOOP), and does not see through another overlay.
+/// It is left attached at `place`, which something else is going to cover.
+pub fn wrap(layer: &CStr, place: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let layer = sys::open(layer, DIRECTORY)?;
+    // Without an upper layer overlayfs wants two lower ones.
+    let tmpfs = FileSystem::open(c"tmpfs")?;
+    tmpfs.set(c"nr_inodes", Some(c"1"))?;
+    let empty = tmpfs.mount(attribute::RDONLY)?;
+    sys::attach(empty.as_fd(), place)?;
+    let mut layers = Text::new();
+    layers.push_descriptor(layer.as_fd())?;
+    layers.push(b":")?;
+    layers.push_descriptor(empty.as_fd())?;
+    let overlay = FileSystem::open(c"overlay")?;
+    overlay.set(c"lowerdir", Some(layers.as_c_str()))?;
+    for (key, value) in OPTIONS {
+        overlay.set(key, Some(value))?;
+    }
+    let wrapped = overlay.mount(attribute::RDONLY | attribute::NODEV)?;
+    sys::attach(wrapped.as_fd(), place)?;
+    Ok(wrapped)
 }
 
 /// A new instance of a file system: its type, its options and the attributes of its mount.

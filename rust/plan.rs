@@ -1,11 +1,13 @@
 //! Spec → Plan: C strings, integers and one ordered list of steps. Pure: it allocates and checks, and does nothing.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
 use nix::libc;
 
+use crate::application::{self, Application, flag};
 use crate::mount::{self, BindAttributes, New};
 use crate::spec::{self, Mount, Network, Spec};
 use crate::step::{Step, text};
@@ -23,26 +25,22 @@ pub struct Plan {
     pub arguments: Vec<CString>,
     /// The application's environment.
     pub environment: Vec<CString>,
+    /// The socket by which the terminal's master comes out; hyrun-init needs it.
+    pub terminal: Option<RawFd>,
 }
 
 /// What cannot be planned: a sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invalid(pub String);
 
-type Result<T> = std::result::Result<T, Invalid>;
+/// What planning comes to.
+pub type Result<T> = std::result::Result<T, Invalid>;
 
-/// As many as hyrun-init has room for.
-const MAX_GROUPS: usize = 1024;
-/// How many of hyrun-init's arguments stand before the application's.
-const CREDENTIALS: usize = 5;
 const HOST_NAME_MAX: usize = 64;
-const NO_NEW_PRIVILEGES: u64 = 1;
-const DIE_WITH_PARENT: u64 = 2;
-const SECCOMP: u64 = 4;
 
 impl Plan {
-    /// Check a spec and lay it out.
-    pub fn new(spec: &Spec) -> Result<Self> {
+    /// Check a spec and lay it out. `terminal` is the socket for a container with a terminal.
+    pub fn new(spec: &Spec, terminal: Option<RawFd>) -> Result<Self> {
         let network = match spec.network.as_str() {
             "none" => Network::None,
             "host" => Network::Host,
@@ -56,13 +54,29 @@ impl Plan {
         if network == Network::None {
             namespaces |= libc::CLONE_NEWNET;
         }
-        let mut arguments = credentials(spec)?;
+        if spec.tty && spec.mounts.iter().any(|mount| matches!(target_of(mount).as_bytes(), b"/dev" | b"/dev/pts")) {
+            return Err(Invalid("a terminal needs the container's own /dev/pts: leave out the mount there".to_owned()));
+        }
+        let mut arguments = Application {
+            uid: spec.uid,
+            gid: spec.gid,
+            groups: &spec.groups,
+            capabilities: spec.capabilities,
+            flags: flag(spec.no_new_privileges, application::NO_NEW_PRIVILEGES)
+                | flag(spec.die_with_parent, application::DIE_WITH_PARENT)
+                | flag(spec.seccomp, application::SECCOMP)
+                | flag(spec.init, application::REAP),
+            terminal,
+            rows: spec.rows,
+            columns: spec.columns,
+        }
+        .arguments()?;
         for argument in &spec.argv {
             arguments.push(string("argv", argument)?);
         }
         let environment = spec.env.iter().map(|entry| string("env", entry)).collect::<Result<_>>()?;
         let binds = spec.mounts.iter().filter(|mount| matches!(mount, Mount::Bind(_))).count();
-        Ok(Self { steps: steps(spec, network)?, namespaces, slots: binds, arguments, environment })
+        Ok(Self { steps: steps(spec, network)?, namespaces, slots: binds, arguments, environment, terminal })
     }
 
     /// The steps as sentences.
@@ -83,13 +97,12 @@ impl Plan {
 
     /// The application's argv[0].
     pub fn command(&self) -> Option<&CStr> {
-        self.arguments.get(CREDENTIALS).map(CString::as_c_str)
+        self.arguments.get(application::COUNT).map(CString::as_c_str)
     }
 
     /// The application's PATH.
     pub fn path(&self) -> Option<String> {
-        let entry = self.environment.iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="))?;
-        Some(String::from_utf8_lossy(entry).into_owned())
+        application::path(&self.environment)
     }
 }
 
@@ -124,7 +137,9 @@ fn steps(spec: &Spec, network: Network) -> Result<Vec<Step>> {
     }
     steps.push(Step::Pivot);
     steps.push(Step::EnterCwd { path: cwd });
-    steps.push(Step::Stdio { stdin: spec.stdin, stdout: spec.stdout, stderr: spec.stderr });
+    // With a terminal hyrun-init opens it and puts it in their place.
+    let [stdin, stdout, stderr] = if spec.tty { [-1; 3] } else { [spec.stdin, spec.stdout, spec.stderr] };
+    steps.push(Step::Stdio { stdin, stdout, stderr });
     steps.push(Step::Hop);
     Ok(steps)
 }
@@ -316,37 +331,13 @@ fn files(spec: &Spec, steps: &mut Vec<Step>) -> Result<()> {
     Ok(())
 }
 
-/// hyrun-init's arguments from UID on.
-fn credentials(spec: &Spec) -> Result<Vec<CString>> {
-    if spec.groups.len() > MAX_GROUPS {
-        return Err(Invalid(format!("{} supplementary groups: at most {MAX_GROUPS}", spec.groups.len())));
-    }
-    // For setresuid(2) it means: leave the id as it is, which is root's.
-    if [spec.uid, spec.gid].iter().chain(&spec.groups).any(|&id| id == u32::MAX) {
-        return Err(Invalid(format!("id {} is no user or group (setresuid(2))", u32::MAX)));
-    }
-    let groups: Vec<String> = spec.groups.iter().map(u32::to_string).collect();
-    let mut flags = 0;
-    if spec.no_new_privileges {
-        flags |= NO_NEW_PRIVILEGES;
-    }
-    if spec.die_with_parent {
-        flags |= DIE_WITH_PARENT;
-    }
-    if spec.seccomp {
-        flags |= SECCOMP;
-    }
-    [spec.uid.to_string(), spec.gid.to_string(), groups.join(","), spec.capabilities.to_string(), flags.to_string()]
-        .into_iter()
-        .map(|text| CString::new(text).map_err(|_| Invalid("credentials: a NUL byte".to_owned())))
-        .collect()
-}
-
-fn string(what: &str, text: &OsString) -> Result<CString> {
+/// A C string; `what` names it in the error.
+pub fn string(what: &str, text: &OsString) -> Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| Invalid(format!("{what} {text:?}: contains a NUL byte")))
 }
 
-fn absolute(what: &str, path: &OsString) -> Result<CString> {
+/// A C string that is an absolute path.
+pub fn absolute(what: &str, path: &OsString) -> Result<CString> {
     if path.as_bytes().first() != Some(&b'/') {
         return Err(Invalid(format!("{what} {path:?}: must be absolute")));
     }

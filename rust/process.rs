@@ -113,6 +113,11 @@ impl Process {
         }
     }
 
+    /// Readable when it has ended.
+    pub fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
     fn poll(&self, timeout: Duration) {
         let mut poll = libc::pollfd { fd: self.pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let timeout = libc::timespec {

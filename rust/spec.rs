@@ -141,6 +141,10 @@ pub struct Spec {
     pub(crate) stdout: i32,
     pub(crate) stderr: i32,
     pub(crate) die_with_parent: bool,
+    pub(crate) tty: bool,
+    pub(crate) rows: u16,
+    pub(crate) columns: u16,
+    pub(crate) init: bool,
 }
 
 #[pymethods]
@@ -149,7 +153,8 @@ impl Spec {
     #[pyo3(signature = (*, rootfs, argv, env=Vec::new(), cwd=OsString::from("/"), uid=0, gid=0, groups=Vec::new(),
                         hostname=OsString::new(), network="none".to_owned(), mounts=Vec::new(), files=Vec::new(),
                         masked_paths=Vec::new(), readonly_paths=Vec::new(), read_only=false, capabilities=0,
-                        no_new_privileges=true, seccomp=true, stdin=0, stdout=1, stderr=2, die_with_parent=true))]
+                        no_new_privileges=true, seccomp=true, stdin=0, stdout=1, stderr=2, die_with_parent=true,
+                        tty=false, rows=0, columns=0, init=false))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only: the fields of one struct")]
     fn new(
         rootfs: Overlay,
@@ -173,6 +178,10 @@ impl Spec {
         stdout: i32,
         stderr: i32,
         die_with_parent: bool,
+        tty: bool,
+        rows: u16,
+        columns: u16,
+        init: bool,
     ) -> Self {
         Self {
             rootfs,
@@ -196,6 +205,10 @@ impl Spec {
             stdout,
             stderr,
             die_with_parent,
+            tty,
+            rows,
+            columns,
+            init,
         }
     }
 }

@@ -269,6 +269,24 @@ pub fn duplicate_above_stdio(fd: RawFd) -> Result<OwnedFd> {
     descriptor(c_long::from(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }))
 }
 
+/// fcntl(2), F_DUPFD_CLOEXEC: a copy whose number is not below `least`.
+pub fn duplicate_above(fd: RawFd, least: RawFd) -> Result<OwnedFd> {
+    // SAFETY: integers only.
+    descriptor(c_long::from(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) }))
+}
+
+/// close(2) of a number, whatever it is.
+pub fn close(fd: RawFd) {
+    // SAFETY: only called in a child that is about to exec, where nobody owns descriptors any more.
+    unsafe { libc::close(fd) };
+}
+
+/// pidfd_open(2).
+pub fn open_process(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: integers only.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
 /// dup2(2): the copy stays open through exec.
 pub fn duplicate_onto(fd: BorrowedFd<'_>, number: RawFd) -> Result<()> {
     // SAFETY: integers only.
@@ -319,6 +337,31 @@ pub fn loopback_up() -> Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: the request is an ifreq, as this call wants it.
     unit(c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }))
+}
+
+/// recvmsg(2): take the one descriptor that was sent over a socket (unix(7), SCM_RIGHTS); ENOMSG when there is none.
+pub fn receive_descriptor(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let mut byte = 0u8;
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // Aligned as a cmsghdr, with room for one descriptor.
+    let mut control = [0u64; 4];
+    // SAFETY: an all-zero msghdr is a valid value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: the message points to memory that lives as long as the call.
+    let n = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+    check(n as c_long)?;
+    // SAFETY: the kernel has filled the control buffer; a header is only read where it says that one is.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        if header.is_null() || (*header).cmsg_level != libc::SOL_SOCKET || (*header).cmsg_type != libc::SCM_RIGHTS {
+            return Err(Errno::ENOMSG);
+        }
+        Ok(OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned()))
+    }
 }
 
 /// execveat(2) of the file behind `fd`. Returns only the error.

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
 
+use crate::mount;
 use crate::plan::kernel_version;
 use crate::sys::{self, FileSystem, Result, attribute};
 
@@ -19,8 +20,11 @@ pub fn open_merged(lowerdirs: &[CString]) -> Result<OwnedFd> {
         [] => Err(Errno::EINVAL),
         // Overlayfs wants two layers; one alone needs no merging.
         [only] => sys::open(only, libc::O_RDONLY | libc::O_DIRECTORY),
+        [others @ .., lowest] if mount::holds(lowest, &lowerdirs[0]) => {
+            in_own_namespace(others, &lowerdirs[0], Some(lowest))
+        }
         _ if kernel_version() >= (6, 5) => detached(lowerdirs),
-        [first, ..] => in_own_namespace(lowerdirs, first),
+        [first, ..] => in_own_namespace(lowerdirs, first, None),
     }
 }
 
@@ -44,12 +48,17 @@ fn detached(lowerdirs: &[CString]) -> Result<OwnedFd> {
 }
 
 /// Before 6.5, fsconfig(2) takes 255 bytes of layers. So mount(2) in the mount namespace of a thread that ends at
-/// once: the mount goes with it, and lives on behind the descriptor alone.
-fn in_own_namespace(lowerdirs: &[CString], target: &CStr) -> Result<OwnedFd> {
+/// once: the mount goes with it, and lives on behind the descriptor alone. `lowest`, one that holds others, can be
+/// mounted in no other way.
+fn in_own_namespace(lowerdirs: &[CString], target: &CStr, lowest: Option<&CString>) -> Result<OwnedFd> {
     let mount = || {
         unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
         sys::mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE, None)?;
-        let layers = open_all(lowerdirs)?;
+        let mut layers = open_all(lowerdirs)?;
+        let place = sys::open(target, DIRECTORY)?;
+        if let Some(lowest) = lowest {
+            layers.push(mount::wrap(lowest, place.as_fd())?);
+        }
         let paths: Vec<String> = layers.iter().map(link).collect();
         let options = format!("lowerdir={},redirect_dir=nofollow", paths.join(":"));
         let options = CString::new(options).map_err(|_| Errno::EINVAL)?;
@@ -57,7 +66,9 @@ fn in_own_namespace(lowerdirs: &[CString], target: &CStr) -> Result<OwnedFd> {
         sys::mount(Some(c"overlay"), target, Some(c"overlay"), flags, Some(&options))?;
         let root = sys::open(target, libc::O_RDONLY | libc::O_DIRECTORY)?;
         // A mount that has lost its namespace hides nothing; detached here, it is not waited for either.
-        sys::detach(target)?;
+        for _ in 0..if lowest.is_some() { 3 } else { 1 } {
+            sys::detach(target)?;
+        }
         sys::stat(root.as_fd())?;
         Ok(root)
     };

@@ -29,13 +29,26 @@ def _leaks() -> Iterator[None]:
     assert not left, "\n".join(left)
 
 
+@pytest.fixture(scope="session")
+def _no_hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration with which nobody asks docker.io for an image that is missing."""
+    path = tmp_path_factory.mktemp("configuration") / "registries.toml"
+    path.write_text('[registry."docker.io"]\nblocked = true\n')
+    return path
+
+
 @pytest.fixture(autouse=True)
-def _no_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_default_store(tmp_path: Path, _no_hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test meets the store of the person who runs it: children inherit these as well."""
     run = tmp_path / "hyrun-run"
     run.mkdir(mode=0o700)
     monkeypatch.setenv("HYRUN_ROOT", str(tmp_path / "hyrun-root"))
     monkeypatch.setenv("HYRUN_RUN", str(run))
+    # Nor a registry that is not its own, nor the person's credentials.
+    monkeypatch.setenv("HYRUN_CONFIG", str(_no_hub))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(_no_hub.parent / "config"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(_no_hub.parent / "docker"))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(_no_hub.parent / "no-auth.json"))
     # No test pulls the plug; waiting for the disk would be most of their time.
     monkeypatch.setenv("HYRUN_SYNC", "off")
 

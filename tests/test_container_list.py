@@ -11,21 +11,10 @@ from typing import Any
 
 import pytest
 
-from hyrun import container_list, containers, volumes
+from hyrun import container_list, containers, stopping, volumes
 from hyrun.errors import InUse, InvalidArgument, NotFound
 from hyrun.store import Store
-
-ONE, TWO = "1" * 64, "12" * 32
-
-
-def make(store: Store, identifier: str = ONE, name: str = "one", **config: Any) -> Path:
-    """Make a container's directory, record and name, as if its owner had been killed."""
-    directory = Path(store.path("containers", identifier))
-    (directory / "upper").mkdir(parents=True)
-    (directory / "work").mkdir()
-    (directory / "config.json").write_text(json.dumps({"Id": identifier, "Name": name, "Created": 1} | config))
-    os.symlink(containers.link_of_id(identifier), store.path("names", name))
-    return directory
+from support.handmade import ONE, TWO, keep, make, settle
 
 
 def state(store: Store, pid: int, others: dict[str, Any] | None = None) -> None:
@@ -51,12 +40,6 @@ def owned(store: Store) -> Iterator[Path]:
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     yield directory
     os.close(descriptor)
-
-
-def settle(store: Store, identifier: str = ONE) -> container_list.Record:
-    record = container_list.settle(store, identifier)
-    assert record is not None
-    return record
 
 
 def test_nothing_is_none(store: Store) -> None:
@@ -86,7 +69,8 @@ def test_container_without_owner_with_rm_goes_with_its_anonymous_volumes(store: 
     make(store, AutoRemove=True, Anonymous=[anonymous], Mounts=mounts)
     state(store, 999_999_999)
     assert container_list.settle(store, ONE) is None
-    assert os.listdir(store.path("containers")) == os.listdir(store.path("names")) == os.listdir(store.run) == []
+    assert os.listdir(store.path("containers")) == os.listdir(store.path("names")) == []
+    assert os.listdir(store.run) == ["events.log"]
     assert os.listdir(store.path("volumes")) == ["named"]
 
 
@@ -105,7 +89,7 @@ def test_process_that_is_another_one_is_not_touched(
     state(store, sleeper.pid, others)
     record = settle(store)
     assert record.status == "exited"
-    container_list.kill(store, record, 9)
+    assert not stopping.send(store, record, 9)
     container_list.remove(store, record, force=True)
     assert sleeper.poll() is None
 
@@ -121,10 +105,10 @@ def test_owned_container_without_a_state_is_created(store: Store, owned: Path) -
     assert settle(store).status == "created"
 
 
-def test_owned_container_whose_process_ended_is_exited(store: Store, owned: Path) -> None:
+def test_owned_container_runs_until_its_owner_says_how_it_ended(store: Store, owned: Path) -> None:
     state(store, 999_999_999)
     record = settle(store)
-    assert (record.status, record.pid) == ("exited", 0)
+    assert (record.status, record.pid) == ("running", 0)
     assert not (owned / "exit.json").exists()
 
 
@@ -235,10 +219,117 @@ def test_interrupted_removal_does_not_disturb_the_next_of_that_name(store: Store
     assert container_list.find(store, "one").id == TWO
 
 
+@pytest.mark.parametrize("status", ["running", "paused"])
+def test_removal_of_an_active_one_needs_force(
+    store: Store, owned: Path, sleeper: subprocess.Popen[bytes], status: str
+) -> None:
+    state(store, sleeper.pid)
+    if status == "paused":
+        Path(store.run, f"{ONE}.paused").write_text("{}")
+    with pytest.raises(InUse, match=rf"is {status}: .*rm -f one"):
+        container_list.remove(store, settle(store))
+    assert sleeper.poll() is None
+
+
+def test_kept_container_that_was_never_started_is_created(store: Store) -> None:
+    keep(store, AutoRemove=True)
+    for _ in range(2):
+        record = settle(store)
+        assert (record.status, record.exit_code, record.kept) == ("created", 0, True)
+
+
+def test_error_of_the_last_start_is_told(store: Store) -> None:
+    (keep(store) / "error").write_text("exec nosuch: not found\n")
+    assert settle(store).error == "exec nosuch: not found"
+
+
+def test_kept_container_that_ended_is_exited(store: Store) -> None:
+    directory = keep(store, RestartPolicy={"Name": "always", "MaximumRetryCount": 0})
+    containers.write_exit(str(directory), 3, 5)
+    (directory / "restarts.json").write_text('{"count": 4, "delay": 100}')
+    record = settle(store)
+    assert (record.status, record.exit_code, record.started, record.restart_count) == ("exited", 3, 5, 4)
+
+
+def test_container_whose_monitor_died_is_exited_with_an_unknown_status(
+    store: Store, sleeper: subprocess.Popen[bytes]
+) -> None:
+    directory = keep(store)
+    (directory / "exit.json").write_text('{"status": null, "started": 5, "finished": 0}')
+    state(store, sleeper.pid)
+    record = settle(store)
+    assert (record.status, record.exit_status, record.exit_code, record.started) == ("exited", None, 255, 5)
+    assert record.finished
+    assert sleeper.wait(20) == -signal.SIGKILL
+    assert settle(store).finished
+
+
+@pytest.mark.parametrize("finished", [0, 7])
+def test_container_with_rm_that_was_started_goes_when_nobody_owns_it(store: Store, finished: int) -> None:
+    directory = keep(store, AutoRemove=True)
+    (directory / "exit.json").write_text(json.dumps({"status": 0, "started": 5, "finished": finished}))
+    assert container_list.settle(store, ONE) is None
+    assert not directory.exists()
+
+
+def test_owned_container_is_paused_when_the_run_directory_says_so(
+    store: Store, owned: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    state(store, sleeper.pid)
+    Path(store.run, f"{ONE}.paused").write_text("{}")
+    record = settle(store)
+    assert (record.status, record.paused, record.active, record.pid) == ("paused", True, True, sleeper.pid)
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "stopped", "expected"),
+    [
+        ("always", 0, False, "restarting"),
+        ("unless-stopped", 1, False, "restarting"),
+        ("on-failure", 1, False, "restarting"),
+        ("on-failure", 0, False, "exited"),
+        ("always", 1, True, "exited"),
+        ("no", 1, False, "exited"),
+    ],
+)
+def test_owned_container_without_a_process_waits_to_be_started_again(
+    store: Store, owned: Path, policy: str, status: int, stopped: bool, expected: str
+) -> None:
+    config = json.loads((owned / "config.json").read_text())
+    config |= {"Start": {}, "RestartPolicy": {"Name": policy, "MaximumRetryCount": 0}}
+    (owned / "config.json").write_text(json.dumps(config))
+    containers.write_exit(str(owned), status, 5)
+    if stopped:
+        (owned / "stopped").touch()
+    state(store, 999_999_999, {"monitor": os.getpid(), "monitor_start": containers.start_time(os.getpid())})
+    record = settle(store)
+    assert (record.status, record.exit_code, record.pid, record.monitor) == (expected, status, 0, os.getpid())
+    assert record.active == (expected == "restarting")
+
+
+def test_container_that_is_being_started_once_more_is_what_it_was(store: Store, owned: Path) -> None:
+    containers.write_exit(str(owned), 3, 5)
+    assert (settle(store).status, settle(store).exit_code) == ("exited", 3)
+
+
+def test_two_who_look_at_once_do_not_take_each_other_for_owners(store: Store) -> None:
+    directory = make(store)
+    containers.write_exit(str(directory), 3, 5)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        assert settle(store).status == "exited"
+    finally:
+        os.close(descriptor)
+
+
 def test_removal_leaves_nothing(store: Store) -> None:
     make(store)
+    for suffix in ("sock", "paused"):
+        Path(store.run, f"{ONE}.{suffix}").touch()
     container_list.remove(store, settle(store))
-    assert os.listdir(store.path("containers")) == os.listdir(store.path("names")) == os.listdir(store.run) == []
+    assert os.listdir(store.path("containers")) == os.listdir(store.path("names")) == []
+    assert os.listdir(store.run) == ["events.log"]
 
 
 def test_removal_of_a_running_one_needs_force(store: Store, owned: Path, sleeper: subprocess.Popen[bytes]) -> None:

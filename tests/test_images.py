@@ -92,7 +92,7 @@ def test_an_ambiguous_beginning_lists_what_it_could_be(store: Store, loaded: dic
 
 @pytest.mark.parametrize("text", ["busybox", "library/busybox:latest", "docker.io/library/busybox"])
 def test_an_image_that_is_not_there(store: Store, text: str) -> None:
-    with pytest.raises(NotFound, match="no image busybox:latest here: hyrun load or hyrun import one first"):
+    with pytest.raises(NotFound, match="no image busybox:latest here: hyrun pull, load or import it first"):
         lookup(store, text)
 
 

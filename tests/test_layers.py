@@ -592,11 +592,50 @@ def test_overlay_s_own_attributes_are_dropped(layers: Layers) -> None:
         b"user.overlay.opaque",
         b"user.overlay.whiteout",
     ]
-    names += [b"trusted.other", b"system.posix_acl_default", b"user.kept"]
+    names += [b"trusted.other", b"system.nfs4_acl", b"user.kept"]
     records = pax(*((b"SCHILY.xattr." + name, b"y") for name in names))
     target = layers.unpack(records + header(b"a", kind=b"5") + records + header(b"b") + END)
     assert os.listxattr(target / "a") == ["user.kept"]
     assert os.listxattr(target / "b") == ["user.kept"]
+
+
+def acl(*entries: tuple[int, int, int]) -> bytes:
+    """An ACL as the kernel keeps it (linux/posix_acl_xattr.h): tag, permissions, id."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+#: rwx for the owner and user 1000, r-x for the group, nothing for others.
+ACL = acl((1, 7, 0xFFFFFFFF), (2, 7, 1000), (4, 5, 0xFFFFFFFF), (0x10, 7, 0xFFFFFFFF), (0x20, 0, 0xFFFFFFFF))
+
+
+def test_acls_are_kept_and_not_inherited_by_what_the_layer_has_below(layers: Layers) -> None:
+    default = pax((b"SCHILY.xattr.system.posix_acl_default", ACL))
+    access = pax((b"SCHILY.xattr.system.posix_acl_access", ACL))
+    target = layers.unpack(
+        default + header(b"a", kind=b"5") + header(b"a/b", kind=b"5") + access + header(b"c", mode=b"0000770\0") + END
+    )
+    assert os.getxattr(target / "a", "system.posix_acl_default") == ACL
+    assert os.listxattr(target / "a/b") == []
+    assert os.getxattr(target / "c", "system.posix_acl_access") == ACL
+
+
+def test_a_directory_described_again_has_the_acls_of_its_last_entry(layers: Layers) -> None:
+    both = pax((b"SCHILY.xattr.system.posix_acl_default", ACL), (b"SCHILY.xattr.system.posix_acl_access", ACL))
+    target = layers.unpack(both + header(b"a", kind=b"5") + header(b"a", kind=b"5") + END)
+    assert os.listxattr(target / "a") == []
+
+
+def test_a_malformed_acl_is_refused(layers: Layers) -> None:
+    for name in (b"access", b"default"):
+        layers.refuse(pax((b"SCHILY.xattr.system.posix_acl_" + name, b"y")) + header(b"a", kind=b"5") + END)
+
+
+def test_long_runs_of_zeros_take_no_room(layers: Layers) -> None:
+    content = b"x" + bytes(3 << 20) + b"y" + bytes(1 << 20)
+    target = layers.unpack(archive(entry("a", content), entry("b", bytes(5000))))
+    assert (target / "a").read_bytes() == content
+    assert (target / "a").stat().st_blocks < 1000
+    assert (target / "b").read_bytes() == bytes(5000)
 
 
 # Whiteouts

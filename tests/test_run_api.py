@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,36 +13,12 @@ from typing import Any
 import pytest
 
 import hyrun
-from hyrun.archives.loading import load
 from hyrun.store import Store
-from support import images
+from support.api import loaded, place
+
+__all__ = ["loaded", "place"]
 
 PATIENCE = 20
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with the image busybox."""
-    if os.geteuid() != 0:
-        pytest.skip("containers need root")
-    top = tmp_path_factory.mktemp("api")
-    rootfs = images.busybox_rootfs_tar(top / "rootfs.tar")
-    images.docker_archive(top / "busybox.tar", [rootfs.read_bytes()], {"Cmd": ["sh"]}, ["busybox:latest"])
-    (top / "run").mkdir(mode=0o700)
-    store = Store(str(top / "root"), str(top / "run")).prepare()
-    load(store, str(top / "busybox.tar"))
-    return store
-
-
-@pytest.fixture(autouse=True)
-def place(loaded: Store, monkeypatch: pytest.MonkeyPatch, _no_default_store: None) -> Iterator[Store]:
-    """That store is the default one, and every run leaves it as it was."""
-    monkeypatch.setenv("HYRUN_ROOT", loaded.root)
-    monkeypatch.setenv("HYRUN_RUN", loaded.run)
-    yield loaded
-    left = {kind: os.listdir(loaded.path(kind)) for kind in ("containers", "names", "volumes", "tmp")}
-    assert left == {kind: [] for kind in left}
-    assert os.listdir(loaded.run) == []
 
 
 def sh(script: str, **options: Any) -> Any:

@@ -203,7 +203,7 @@ def test_spec_can_be_printed_as_json() -> None:
 
 
 def test_only_a_root_that_is_the_hosts_hides_the_store() -> None:
-    host = Image(HOST, [], {})
+    host = Image(HOST, [], {}, "/")
     assert spec.host_paths(image(), None, "/var/lib/store", "/run/state") == []
     assert spec.host_paths(host, None, "/nosuch/store", "/nosuch/run") == ["/nosuch/store", "/nosuch/run"]
     assert spec.host_paths(image(), "/nosuch", "/nosuch/store", "/elsewhere") == ["/store"]

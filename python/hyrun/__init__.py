@@ -10,6 +10,7 @@ Everything is loaded when it is first used: ``import hyrun`` alone costs next to
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._core import __version__ as __version__
+    from .container import Container as Container
     from .errors import CalledProcessError as CalledProcessError
     from .errors import Conflict as Conflict
     from .errors import HyrunError as HyrunError
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from .errors import InvalidArgument as InvalidArgument
     from .errors import NotFound as NotFound
     from .errors import NotSupported as NotSupported
+    from .errors import RegistryError as RegistryError
     from .errors import SpawnError as SpawnError
     from .errors import StorageError as StorageError
     from .errors import TimeoutExpired as TimeoutExpired
+    from .popen import Popen as Popen
     from .process import CompletedProcess as CompletedProcess
     from .process import run as run
     from .store import Store as Store
@@ -38,6 +41,7 @@ _HOMES = {
             "InvalidArgument",
             "NotFound",
             "NotSupported",
+            "RegistryError",
             "SpawnError",
             "StorageError",
             "TimeoutExpired",
@@ -46,6 +50,8 @@ _HOMES = {
     ),
     **dict.fromkeys(("CompletedProcess", "run"), "process"),
     **dict.fromkeys(("DEVNULL", "PIPE", "STDOUT"), "streams"),
+    "Container": "container",
+    "Popen": "popen",
     "Store": "store",
 }
 

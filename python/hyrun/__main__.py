@@ -1,4 +1,4 @@
-"""The command line's entry: `run` by the fast path, everything else by Typer."""
+"""The command line's entry: `run` and `exec` by the fast path, everything else by Typer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ def main() -> int:
 
     open_standard_streams()
     arguments = sys.argv[1:]
-    if arguments[:1] == ["run"]:
-        from .cli import run
+    if arguments[:1] in (["run"], ["exec"]):
         from .cli.flags import Unparsed
         from .errors import HyrunError
 
         try:
-            return run.main(arguments[1:], None)
+            if arguments[0] == "run":
+                from .cli import run as command
+            else:
+                from .cli import execute as command  # type: ignore[no-redef]
+            return command.main(arguments[1:], None)
         except Unparsed:
             pass  # Typer explains it
         except HyrunError as error:

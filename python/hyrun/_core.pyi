@@ -9,25 +9,43 @@ from typing import Any, final
 __all__ = [
     "Bind",
     "File",
+    "Join",
+    "Monitor",
     "Overlay",
+    "Packed",
     "Process",
     "Spec",
     "Tmpfs",
     "Unpacked",
     "Verified",
     "__version__",
+    "assemble_layer",
     "attend",
     "block_signals",
+    "channel_connect",
+    "channel_listen",
+    "channel_pair",
     "compare_trees",
     "copy_tree",
+    "cp_archive",
+    "cp_open",
+    "cp_root",
+    "cp_tree",
+    "cp_unpack",
     "format_json",
+    "join",
     "open_in_root",
     "open_root",
+    "pack_layer",
     "parse_json",
     "plan",
     "remove_tree",
+    "sit",
     "spawn",
+    "spawn_kept",
     "sync_file_system",
+    "terminal_size",
+    "tree_changes",
     "unpack_layer",
     "verify_manifest",
     "write_manifest",
@@ -137,7 +155,10 @@ class Spec:
     has them permitted and effective, others have none. ``seccomp``: refuse the system calls that
     rust/init/seccomp.rs lists. ``stdin``, ``stdout`` and ``stderr`` are descriptors of the
     caller, or -1 for the container's own ``/dev/null``; every other descriptor is closed.
-    ``die_with_parent``: SIGKILL when the calling process ends.
+    ``die_with_parent``: SIGKILL when the calling process ends (of a kept container: its monitor).
+    ``tty``: a terminal of the container's own devpts, ``rows`` by ``columns`` (0: as the kernel makes it), is the
+    controlling terminal and the standard streams; only for ``spawn_kept``. ``init``: hyrun-init stays as pid 1 and
+    reaps orphans; the application is its child.
     """
 
     def __new__(
@@ -164,6 +185,10 @@ class Spec:
         stdout: int = 1,
         stderr: int = 2,
         die_with_parent: bool = True,
+        tty: bool = False,
+        rows: int = 0,
+        columns: int = 0,
+        init: bool = False,
     ) -> Spec: ...
     @property
     def rootfs(self) -> Overlay: ...
@@ -207,6 +232,94 @@ class Spec:
     def stderr(self) -> int: ...
     @property
     def die_with_parent(self) -> bool: ...
+    @property
+    def tty(self) -> bool: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def init(self) -> bool: ...
+
+@final
+class Monitor:
+    """What hyrun-init is told that stays outside as the parent of a kept container.
+
+    Descriptors are the caller's; -1 for none. ``directory`` is the container's, with its lock, which the monitor
+    inherits; ``run`` the run directory; ``log`` is open for appending; ``listener`` is of
+    ``channel_listen``; ``stdin``, ``stdout`` and ``stderr`` are our ends of the container's pipes (with a terminal
+    ``stdin`` other than -1 only says that input is wanted); ``client`` is one end of ``channel_pair``, whose other end
+    ``sit`` takes. ``stdin_once``: input ends with that of the first client; ``lifeline``: the container is killed when
+    ``client`` goes without having said that it detaches.
+
+    At the end ``exit`` is written as ``exit.json`` and ``die`` appended to ``events.log`` in the run directory, with
+    their gaps filled: ``%s`` the exit status (negative for a signal), ``%e`` as a shell has it, ``%t`` the time in
+    nanoseconds, ``%T`` in seconds, ``%%``. ``socket`` and, unless something is to be done, ``state`` are removed from
+    the run directory. Then, with ``remove`` or when ``restart`` (docker's word; ``retries`` are those left) asks for it
+    and no file ``stopped`` is in ``directory``, ``delay`` milliseconds later, the monitor becomes ``python`` (argv with
+    an absolute path) with the environment ``env``, one more argument (``remove`` or ``restart``), and ``directory`` as
+    descriptor 3.
+
+    A log grows to ``max_size`` bytes (0: for ever), and ``max_files`` of them are kept.
+    """
+
+    def __new__(
+        cls,
+        *,
+        directory: int,
+        run: int,
+        log: int,
+        listener: int,
+        exit: str,
+        die: str,
+        state: str,
+        socket: str,
+        python: Sequence[str],
+        env: Sequence[str],
+        stdin: int = ...,
+        stdout: int = ...,
+        stderr: int = ...,
+        client: int = ...,
+        stdin_once: bool = False,
+        lifeline: bool = False,
+        remove: bool = False,
+        restart: str = ...,
+        retries: int = 0,
+        delay: int = 0,
+        max_size: int = 0,
+        max_files: int = 1,
+    ) -> Monitor: ...
+
+@final
+class Join:
+    """A process in a container that runs; ``target`` is a pidfd of its pid 1. The other fields are Spec's.
+
+    ``cwd`` is inside the container. ``cgroups`` are descriptors of ``cgroup.procs`` files that the process enters
+    before it enters anything else. ``tty``: a terminal of the container's devpts.
+    """
+
+    def __new__(
+        cls,
+        *,
+        target: int,
+        argv: Sequence[str],
+        env: Sequence[str] = ...,
+        cwd: str = ...,
+        uid: int = 0,
+        gid: int = 0,
+        groups: Sequence[int] = ...,
+        capabilities: int = 0,
+        no_new_privileges: bool = True,
+        seccomp: bool = True,
+        stdin: int = 0,
+        stdout: int = 1,
+        stderr: int = 2,
+        die_with_parent: bool = True,
+        tty: bool = False,
+        rows: int = 0,
+        columns: int = 0,
+        cgroups: Sequence[int] = ...,
+    ) -> Join: ...
 
 @final
 class Process:
@@ -232,6 +345,59 @@ def spawn(spec: Spec) -> Process:
 
     Raises ``hyrun.errors.SpawnError`` with the failing step; nothing of the container is left then.
     """
+
+def spawn_kept(spec: Spec, monitor: Monitor) -> tuple[int, int, int, int]:
+    """Create the container with a monitor as its parent, which outlives the caller.
+
+    Returns the pid of pid 1, a pidfd of it, the monitor's pid, and a descriptor on which the monitor waits for the
+    byte ``g``; until then nothing that the container does has an effect on the store, and without it the container is
+    killed.
+    Errors as ``spawn``.
+    """
+
+def join(join: Join) -> tuple[Process, int]:
+    """Start a process in a container that runs; return it once the application has been exec'ed, and the master of
+    its terminal (-1 without ``tty``).
+
+    hyrun-init enters, not the caller: hostile processes live in there, and it is untouchable before it does. Raises
+    ``hyrun.errors.SpawnError``; its step is ``join`` when the container has ended.
+    """
+
+def sit(
+    peer: int,
+    *,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    tty: bool = False,
+    keys: bytes = ...,
+    forward: int = ...,
+    insist: bool = False,
+    process: Process | None = None,
+) -> tuple[str, int | None]:
+    """Sit at a container until it ends: ``peer`` is a channel to its monitor, or with ``process`` the master of that
+    process's terminal. Nothing that is given is closed.
+
+    Bytes go between it and the caller's streams (``stdin`` -1: no input). ``tty``: the terminal on ``stdin`` is raw
+    meanwhile, and its size is followed. ``keys`` detach. Signals that arrive (call ``block_signals`` before) go to the
+    pidfd ``forward``; without one SIGINT, SIGTERM, SIGHUP and SIGQUIT end the session. After three SIGINT or SIGTERM
+    the process is killed with ``insist``, and the session ends without.
+
+    Returns ``("exited", status or None)``, ``("detached", None)``, ``("lost", None)`` when the monitor has gone without
+    a word, or ``("signal", number)``.
+    """
+
+def channel_pair() -> tuple[int, int]:
+    """Return two connected ends of a channel to a monitor: sockets that keep messages apart (unix(7))."""
+
+def channel_listen(directory: int, name: str) -> int:
+    """Make the socket ``name`` in an open directory, in place of an old one, and return it listening."""
+
+def channel_connect(directory: int, name: str) -> int:
+    """Connect to such a socket; ConnectionRefusedError or FileNotFoundError when nobody listens."""
+
+def terminal_size(fd: int) -> tuple[int, int] | None:
+    """Return rows and columns of the terminal behind a descriptor; None when it is none."""
 
 def block_signals() -> None:
     """Block the signals that ``attend`` forwards, in the calling thread: from here on they wait for it."""
@@ -268,13 +434,71 @@ class Unpacked:
     @property
     def entries(self) -> int: ...
 
-def unpack_layer(source: int, target: str, *, offset: int | None = None, length: int | None = None) -> Unpacked:
+def unpack_layer(
+    source: int,
+    target: str,
+    *,
+    offset: int | None = None,
+    length: int | None = None,
+    recipe: str | None = None,
+) -> Unpacked:
     """Unpack one layer tar (plain, gzip or zstd, told by its first bytes) into the empty directory ``target``.
 
     ``source`` is a descriptor. With ``offset`` it is read by pread(2) from there, ``length`` bytes at most, and
     its file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do).
-    OCI whiteouts become overlayfs's form. Raises ``hyrun.errors.StorageError`` when the archive is hostile,
-    damaged or over a limit, OSError when the disk refuses.
+    OCI whiteouts become overlayfs's form. ``recipe`` is a directory that gets what ``assemble_layer`` needs: the file
+    ``recipe``, and ``replaced/`` when entries replace one another. Raises ``hyrun.errors.StorageError`` when the
+    archive is hostile, damaged or over a limit, OSError when the disk refuses.
+    """
+
+@final
+class Packed:
+    """What was written: digests are ``sha256:<hex>``, sizes are bytes.
+
+    ``sockets`` and ``attributes`` count what no archive can hold: it was left out. They and ``entries`` are 0 for a
+    layer that was assembled.
+    """
+
+    @property
+    def diff_id(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def compressed_size(self) -> int: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def sockets(self) -> int: ...
+    @property
+    def attributes(self) -> int: ...
+
+def pack_layer(tree: int, target: int, *, compression: str = "none", whiteouts: bool = True) -> Packed:
+    """Pack the directory ``tree`` into a layer tar, written to ``target`` (both are descriptors) in one pass.
+
+    The same tree gives the same bytes: sorted names, ustar headers with PAX records for what those cannot hold.
+    Overlayfs's whiteouts and opaque directories become OCI's; with ``whiteouts=False`` the tree is a whole root file
+    system, where such names are files like others. Owners, modes, times in nanoseconds, hard links, devices, ``user.*``
+    attributes, file capabilities and ACLs are kept; holes are written as zeros. ``compression`` is ``none`` or ``gzip``
+    (the same bytes on any number of processors). The tree may change meanwhile: what vanishes is left out, a file that
+    grows is cut. Raises ``hyrun.errors.StorageError`` for what no layer can hold (a name that begins with ``.wh.``),
+    OSError when the disk or the reader refuses.
+    """
+
+def assemble_layer(recipe: int, tree: int, target: int, *, compression: str = "none") -> Packed:
+    """Write the tar that a layer was unpacked from to ``target``: the same bytes, thus the same diff id.
+
+    ``recipe`` is the directory that ``unpack_layer`` was given as such, ``tree`` the unpacked layer; all are
+    descriptors. ``compression`` as in ``pack_layer``. Compare the diff id: a tree that was changed gives another one.
+    Raises ``hyrun.errors.StorageError`` when recipe and tree do not fit together.
+    """
+
+def tree_changes(upper: int, lowerdirs: Sequence[str]) -> list[tuple[str, str]]:
+    """List what the writable layer ``upper`` (a descriptor) changes in the merged layers, topmost first.
+
+    Pairs of ``A`` (added), ``C`` (changed) or ``D`` (deleted) and an absolute path, sorted, as `docker diff` has them:
+    directories on the way to a change are changed. What an opaque directory hides is deleted.
     """
 
 @final
@@ -329,6 +553,39 @@ def remove_tree(path: str) -> None:
 
 def sync_file_system(path: str) -> None:
     """syncfs(2) on the file system that holds ``path``."""
+
+def cp_tree(source: int, target: int, *, name: str, owner: tuple[int, int] | None = None) -> tuple[int, list[str]]:
+    """Copy what ``source`` is (a descriptor with O_PATH) to ``name`` in the open directory ``target``.
+
+    An empty name copies what is in a directory. ``owner`` gets all of it; without, owners, set-id bits and file
+    capabilities are kept. Either tree may change meanwhile: nothing is followed, devices are not opened, an
+    existing file is replaced, an existing directory kept as it is. Returns the bytes of the files and the paths of
+    devices, which are left out. OSError: EISDIR and ENOTDIR when a directory and something else are to replace each
+    other, ELOOP when the target is inside of the source, EOPNOTSUPP for a kernel file system such as proc.
+    """
+
+def cp_archive(source: int, stream: int, *, name: str) -> tuple[int, list[str]]:
+    """As ``cp_tree``, but write a tar to the descriptor ``stream``."""
+
+def cp_unpack(stream: int, target: int, *, owner: tuple[int, int] | None = None) -> tuple[int, list[str]]:
+    """Unpack a tar (plain or gzip) into the open directory ``target``, as ``cp_tree`` copies.
+
+    Raises ``hyrun.errors.StorageError`` for an archive that is damaged or has names with ``..``.
+    """
+
+def cp_root(rootfs: Overlay, binds: Sequence[Bind], *, read_only: bool = False) -> tuple[int, int]:
+    """Mount the root of a container that does not run, with ``binds``, parents first, in a mount namespace of its own.
+
+    Returns descriptors of the root and of the namespace; the mounts are there until both are closed. ``read_only``
+    is the root without the binds. OSError with the mount point it is about. Nothing else may have mounted the
+    writable layer: hold the container's lock.
+    """
+
+def cp_open(root: int, path: str, *, follow: bool) -> int:
+    """Open what ``path`` means below ``root`` with O_PATH (openat2(2), RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS).
+
+    ``follow`` a symlink that is the last component, or open the link itself.
+    """
 
 def open_root(lowerdirs: Sequence[str]) -> int:
     """Open the merged, read-only view of some layers (topmost first) and return a descriptor of its root.

@@ -1,13 +1,12 @@
-"""A container as docker's `inspect` and `ps` show it: the same names and types, for what exists here."""
+"""A container as docker's `inspect` shows it: the same names and types, for what exists here."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
-from . import filters
-from .container_list import Record
+from . import container_size, moments
+from .container_record import Record
+from .store import Store
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -21,31 +20,15 @@ def inspect(record: Record) -> dict[str, Any]:
         "Created": timestamp(record.created),
         "Path": argv[0],
         "Args": argv[1:],
-        "State": {
-            "Status": record.status,
-            "Running": record.status == "running",
-            "Paused": False,
-            "Restarting": False,
-            "OOMKilled": False,
-            "Dead": False,
-            "Pid": record.pid,
-            "ExitCode": record.exit_code,
-            "Error": "" if record.status != "exited" or record.exit_status is not None else "exit status unknown",
-            "StartedAt": timestamp(record.started),
-            "FinishedAt": timestamp(record.finished),
-        },
+        "State": _state(record),
         "Image": config.get("Image", ""),
+        "LogPath": f"{record.directory}/container.log" if record.kept else "",
         "Name": f"/{record.name}",
-        "RestartCount": 0,
+        "RestartCount": record.restart_count,
         "Driver": "overlay2",
         "Platform": "linux",
-        "HostConfig": {
-            "AutoRemove": bool(config.get("AutoRemove")),
-            "NetworkMode": config.get("NetworkMode", "none"),
-            "ReadonlyRootfs": bool(config.get("ReadonlyRootfs")),
-            "Tmpfs": config.get("Tmpfs") or None,
-            "Privileged": False,
-        },
+        "ExecIDs": None,
+        "HostConfig": _host_config(record),
         "GraphDriver": {
             "Name": "overlay2",
             "Data": {
@@ -55,93 +38,117 @@ def inspect(record: Record) -> dict[str, Any]:
             },
         },
         "Mounts": config.get("Mounts") or [],
-        "Config": {
-            "Hostname": config.get("Hostname", ""),
-            "User": config.get("User") or "",
-            "Tty": False,
-            "OpenStdin": bool(config.get("OpenStdin")),
-            "Env": config.get("Env"),
-            "Cmd": config.get("Cmd"),
-            "Image": config.get("ImageName", ""),
-            "Volumes": config.get("Volumes") or None,
-            "WorkingDir": config.get("WorkingDir", ""),
-            "Entrypoint": config.get("Entrypoint"),
-            "Labels": config.get("Labels") or {},
-            "ExposedPorts": config.get("ExposedPorts"),
-            "StopSignal": config.get("StopSignal"),
-        },
-        "NetworkSettings": {"Ports": {}, "Networks": {config.get("NetworkMode", "none"): {}}},
+        "Config": _config(record),
+        "NetworkSettings": _network_settings(config.get("NetworkMode", "none")),
     }
 
 
-def row(record: Record, *, no_trunc: bool) -> dict[str, Any]:
-    """Return the fields of docker's `ps --format` for one container."""
-    from .units import ago, short_id
-
-    config = record.config
-    command = " ".join(config.get("Argv") or ())
-    if not no_trunc and len(command) > 20:
-        command = command[:19] + "…"
-    labels = config.get("Labels") or {}
-    mounts = config.get("Mounts") or []
-    created = timestamp(record.created)
-    return {
-        "Command": f'"{command}"',
-        "CreatedAt": created,
-        "ID": record.id if no_trunc else short_id(record.id),
-        "Image": config.get("ImageName", ""),
-        "Label": lambda key: labels.get(key, ""),
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
-        "LocalVolumes": str(sum(mount.get("Type") == "volume" for mount in mounts)),
-        "Mounts": ",".join(_mount_name(mount, no_trunc=no_trunc) for mount in mounts),
-        "Names": record.name,
-        "Networks": config.get("NetworkMode", "none"),
-        "Ports": "",
-        "RunningFor": ago(created),
-        "State": record.status,
-        "Status": _status(record),
-    }
-
-
-def matches(record: Record, wanted: dict[str, list[str]]) -> bool:
-    """Tell whether a container passes all filters (docker: one kind is or-ed, several kinds are and-ed)."""
-    config = record.config
-    mounts = config.get("Mounts") or []
-    places = {mount.get("Name") for mount in mounts} | {mount.get("Source") for mount in mounts}
-    places |= {mount.get("Destination") for mount in mounts}
-    image = config.get("ImageName", "")
-    tests: dict[str, Callable[[str], bool]] = {
-        "id": lambda value: record.id.startswith(value),
-        "name": lambda value: value.lstrip("/") in record.name,
-        "status": lambda value: value == record.status,
-        "volume": lambda value: value in places,
-        "ancestor": lambda value: value in (image, image.removesuffix(":latest"), config.get("Image")),
-        "exited": lambda value: record.status == "exited" and value == str(record.exit_code),
-    }
-    if not filters.match_labels(config.get("Labels") or {}, wanted.get("label", [])):
-        return False
-    return all(any(tests[key](value) for value in values) for key, values in wanted.items() if key != "label")
+def sizes(store: Store, record: Record) -> dict[str, int]:
+    """Return what `inspect --size` adds, in bytes: what the container wrote, and that with its image."""
+    written = container_size.written(record)
+    return {"SizeRw": written, "SizeRootFs": written + container_size.of_image(store, record)}
 
 
 def timestamp(nanoseconds: int) -> str:
     """Return RFC 3339 in UTC with nanoseconds; docker's zero time for 0."""
-    if not nanoseconds:
-        return _NEVER
-    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"
+    return moments.show(nanoseconds) if nanoseconds else _NEVER
 
 
-def _status(record: Record) -> str:
-    from .units import ago, duration
+def _state(record: Record) -> dict[str, Any]:
+    unknown = record.status == "exited" and record.exit_status is None
+    return {
+        "Status": record.status,
+        "Running": record.active,
+        "Paused": record.paused,
+        "Restarting": record.status == "restarting",
+        "OOMKilled": False,
+        "Dead": False,
+        "Pid": record.pid,
+        "ExitCode": record.exit_code,
+        "Error": record.error or ("exit status unknown" if unknown else ""),
+        "StartedAt": timestamp(record.started),
+        "FinishedAt": timestamp(record.finished),
+    }
 
-    if record.status == "running":
-        return f"Up {duration((time.time_ns() - record.started) / 1e9)}"
-    if record.status == "exited":
-        code = "unknown" if record.exit_status is None else record.exit_code
-        return f"Exited ({code}) {ago(timestamp(record.finished))}"
-    return "Created"
+
+def _host_config(record: Record) -> dict[str, Any]:
+    config = record.config
+    policy = config.get("RestartPolicy") or {}
+    return {
+        "Binds": _binds(record),
+        "LogConfig": _log_config(record),
+        "NetworkMode": config.get("NetworkMode", "none"),
+        "PortBindings": {},
+        "RestartPolicy": {"Name": record.policy, "MaximumRetryCount": policy.get("MaximumRetryCount", 0)},
+        "AutoRemove": bool(config.get("AutoRemove")),
+        "Privileged": False,
+        "PublishAllPorts": False,
+        "ReadonlyRootfs": bool(config.get("ReadonlyRootfs")),
+        "Init": bool(config.get("Init")),
+        "Tmpfs": config.get("Tmpfs") or None,
+    }
 
 
-def _mount_name(mount: dict[str, Any], *, no_trunc: bool) -> str:
-    name = str(mount.get("Name") or mount.get("Source") or "")
-    return name if no_trunc or len(name) <= 15 else name[:14] + "…"
+def _binds(record: Record) -> list[str] | None:
+    """Return what -v would be written for each bind and each named volume."""
+    anonymous = record.config.get("Anonymous") or ()
+    binds = []
+    for mount in record.config.get("Mounts") or ():
+        source = mount.get("Name") if mount.get("Type") == "volume" else mount.get("Source")
+        if mount.get("Type") in ("bind", "volume") and source not in anonymous:
+            binds.append(":".join(part for part in (source, mount.get("Destination"), mount.get("Mode")) if part))
+    return binds or None
+
+
+def _log_config(record: Record) -> dict[str, Any]:
+    """Return how the output is kept: docker's ``local`` is "the engine's own format", ``none`` is not at all."""
+    if not record.kept:
+        return {"Type": "none", "Config": {}}
+    options = record.config.get("LogConfig") or {}
+    shown = {name: str(options[name]) for name in ("max-size", "max-file") if options.get(name)}
+    return {"Type": "local", "Config": shown}
+
+
+def _config(record: Record) -> dict[str, Any]:
+    config = record.config
+    interactive = bool(config.get("OpenStdin"))
+    # In the foreground somebody is attached from the first moment on; StdinOnce says so of a kept one.
+    attached = bool(config.get("StdinOnce")) or not record.kept
+    return {
+        "Hostname": config.get("Hostname", ""),
+        "Domainname": "",
+        "User": config.get("User") or "",
+        "AttachStdin": bool(config.get("AttachStdin", interactive and attached)),
+        "AttachStdout": bool(config.get("AttachStdout", attached)),
+        "AttachStderr": bool(config.get("AttachStderr", attached)),
+        "ExposedPorts": config.get("ExposedPorts"),
+        "Tty": bool(config.get("Tty")),
+        "OpenStdin": interactive,
+        "StdinOnce": bool(config.get("StdinOnce", interactive and not record.kept)),
+        "Env": config.get("Env"),
+        "Cmd": config.get("Cmd"),
+        "Image": config.get("ImageName", ""),
+        "Volumes": config.get("Volumes") or None,
+        "WorkingDir": config.get("WorkingDir", ""),
+        "Entrypoint": config.get("Entrypoint"),
+        "OnBuild": None,
+        "Labels": record.labels,
+        "StopSignal": config.get("StopSignal"),
+        "StopTimeout": config.get("StopTimeout"),
+    }
+
+
+def _network_settings(mode: str) -> dict[str, Any]:
+    """Return docker's fields; all that is known is which network it is."""
+    address = {
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "MacAddress": "",
+    }
+    network = {"IPAMConfig": None, "Links": None, "Aliases": None, "DriverOpts": None, "NetworkID": "", **address}
+    return {"Ports": {}, **address, "Networks": {mode: network}}

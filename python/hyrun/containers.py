@@ -14,8 +14,8 @@ import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from . import _core, images, names, records, spec, volumes, volumespec
-from .errors import Conflict, HyrunError, InUse, InvalidArgument, NotFound, StorageError
+from . import _core, events, images, names, records, spec, volumes, volumespec
+from .errors import Conflict, HyrunError, ImageNotFound, InUse, InvalidArgument, NotFound, StorageError
 from .store import Store, new_id
 
 TYPE_CHECKING = False
@@ -67,6 +67,11 @@ class Container:
         self._directories: list[str] = []
         self._volumes: list[str] = []
 
+    @property
+    def lock(self) -> int:
+        """The descriptor that holds the container's lock."""
+        return self._descriptor
+
     def start(self) -> _core.Process:
         """Spawn it and write down who it is. On an error nothing of the container is left."""
         process = None
@@ -74,6 +79,7 @@ class Container:
             process = _core.spawn(self.spec)
             self._started = time.time_ns()
             write_state(self.store, self.id, process.pid, self._started)
+            self._emit("start")
         except BaseException:
             if process is not None:
                 process.kill(9)
@@ -84,17 +90,24 @@ class Container:
 
     def finish(self, status: int | None) -> None:
         """Write down how it ended (None: not known), or remove it when it was made with --rm; let go of it."""
+        code = 255 if status is None else status if status >= 0 else 128 - status
+        self._emit("die", exitCode=str(code))
         if self._options.remove:
             self.remove()
+            self._emit("destroy")
             return
         write_exit(self.directory, status, self._started)
         _unlink(state_path(self.store, self.id))
-        self._release()
+        self.release()
+
+    def _emit(self, action: str, **attributes: str) -> None:
+        config = self.config
+        events.emit(self.store, action, self.id, self.name, config["ImageName"], config["Labels"], **attributes)
 
     def remove(self) -> None:
         """Remove it with its anonymous volumes; named ones stay."""
         discard(self.store, self.id, self.name, self._anonymous)
-        self._release()
+        self.release()
 
     def abandon(self) -> None:
         """Remove it as if it had never been: host directories and named volumes that it brought about go too."""
@@ -111,7 +124,8 @@ class Container:
             except HyrunError:
                 pass
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let go of it as it is: nobody owns it then, or its monitor does."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -131,6 +145,7 @@ class Container:
             raise NotFound(f"image {self._options.image} was removed just now: load it again")
         for mount in self._mounts:
             self._make_source(mount)
+        self._emit("create")
 
     def _make_source(self, mount: Mount) -> None:
         if mount.type == "tmpfs":
@@ -149,7 +164,7 @@ class Container:
 
 
 def plan(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 1, 2)) -> Container:
-    """Return a container with its Spec; nothing on the disk has changed. Raises a HyrunError."""
+    """Return a container with its Spec; nothing on the disk has changed but what a pull brings. Raises a HyrunError."""
     spec.check(options)
     image = _image(store, options)
     if options.rootfs is None:
@@ -238,6 +253,17 @@ def _make_locked(directory: str) -> int:
 def _image(store: Store, options: Options) -> Image:
     if options.rootfs is not None:
         return images.Image("", [], images.host_config())
+    if options.pull != "always" and options.platform is None:
+        try:
+            return images.lookup(store, options.image)
+        except ImageNotFound:
+            if options.pull == "never":
+                raise
+    from .progress import progress
+    from .registry.pulling import ensure
+
+    with progress(quiet=options.quiet) as shown:
+        ensure(store, options.image, options.pull, options.platform, shown)
     return images.lookup(store, options.image)
 
 
@@ -340,7 +366,7 @@ def _make_directories(path: str, made: list[str]) -> None:
 
 def _config(container: Container, options: Options, image: Image, mounts: list[Mount]) -> dict[str, Any]:
     """Return the record: docker's names for what `inspect` will show, and what the other commands need."""
-    return {
+    record = {
         "Id": container.id,
         "Name": container.name,
         "Created": time.time_ns(),
@@ -372,6 +398,22 @@ def _config(container: Container, options: Options, image: Image, mounts: list[M
         ],
         "Tmpfs": {mount.target: mount.mode for mount in mounts if not mount.listed},
     }
+    keeping = options.keeping
+    if keeping is not None:
+        from .startspec import pack
+
+        record |= {
+            "Start": pack(container.spec),
+            "Tty": keeping.tty,
+            "StdinOnce": keeping.stdin_once,
+            "Init": options.init,
+            "RestartPolicy": {"Name": keeping.restart[0], "MaximumRetryCount": keeping.restart[1]},
+            "StopTimeout": keeping.stop_timeout,
+            "LogConfig": {"max-size": keeping.log_size, "max-file": keeping.log_files},
+        }
+        if keeping.stop_signal is not None:
+            record["StopSignal"] = keeping.stop_signal
+    return record
 
 
 def state_path(store: Store, identifier: str) -> str:
@@ -379,9 +421,13 @@ def state_path(store: Store, identifier: str) -> str:
     return f"{store.run}/{identifier}.json"
 
 
-def write_state(store: Store, identifier: str, pid: int, started: int) -> None:
-    """Write down which process is the container's pid 1: pid, start time and boot id together say that (proc(5))."""
-    text = f'{{"pid":{pid},"start":{start_time(pid)},"boot":"{boot_id()}","started":{started}}}'
+def write_state(store: Store, identifier: str, pid: int, started: int, *, monitor: int = 0) -> None:
+    """Write down which process is the container's pid 1: pid, start time and boot id together say that (proc(5)).
+
+    ``monitor`` is the pid of its parent when that is not the process that owns it.
+    """
+    more = f',"monitor":{monitor},"monitor_start":{start_time(monitor)}' if monitor else ""
+    text = f'{{"pid":{pid},"start":{start_time(pid)},"boot":"{boot_id()}","started":{started}{more}}}'
     # New for this container, and on tmpfs: no reader sees it half written because the lock tells more than it.
     descriptor = os.open(
         state_path(store, identifier),
@@ -438,16 +484,27 @@ def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> N
         os.rename(directory, rubbish)
     except FileNotFoundError:
         pass
-    link = store.path("names", name)
-    try:
-        if name and id_of_link(os.readlink(link)) == identifier:
-            os.unlink(link)
-    except FileNotFoundError:
-        pass
+    if name and not _free_name(store, name, identifier):
+        # Renamed since its owner has read the name.
+        renamed = (records.read(f"{rubbish}/config.json") or {}).get("Name")
+        if isinstance(renamed, str) and renamed != name:
+            _free_name(store, renamed, identifier)
     try:
         _core.remove_tree(rubbish)
     except FileNotFoundError:
         pass
+
+
+def _free_name(store: Store, name: str, identifier: str) -> bool:
+    """Free a name if it is this container's; return whether it was."""
+    link = store.path("names", name)
+    try:
+        if id_of_link(os.readlink(link)) != identifier:
+            return False
+        os.unlink(link)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def try_lock(directory: str) -> int | None:

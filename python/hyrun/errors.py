@@ -25,6 +25,18 @@ class NotFound(HyrunError, LookupError):
     """No image, container or volume of that name."""
 
 
+class ImageNotFound(NotFound):
+    """No image of that name here; a registry may have it, and `run` asks one."""
+
+
+class RegistryError(HyrunError):
+    """A registry refused, failed or could not be reached; ``status`` is the HTTP status, None without an answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Conflict(HyrunError):
     """The name is taken."""
 

@@ -26,7 +26,12 @@ class Config(TypedDict, total=False):
     Labels: dict[str, str]
 
 
-class Record(TypedDict):
+class _Based(TypedDict, total=False):
+    #: A directory of this machine below the layers: the image was committed from the host's root or from --rootfs.
+    base: str
+
+
+class Record(_Based):
     """``images/<hex>.json``: everything `run` and `images` want to know, in one small file."""
 
     id: str

@@ -46,14 +46,16 @@ def split_name(reference: Reference) -> tuple[str, str]:
 
 
 def _view(store: Store, record: Record, layers: list[str], references: list[Reference]) -> dict[str, Any]:
-    lowerdirs = [store.path("layers", layer, "diff") for layer in record["layers"]] or ["/"]
+    lowerdirs = [store.path("layers", layer, "diff") for layer in record["layers"]]
+    if base := record.get("base") or (not lowerdirs and "/"):
+        lowerdirs.append(base)
     data = {"UpperDir": lowerdirs[0]}
     if len(lowerdirs) > 1:
         data = {"LowerDir": ":".join(lowerdirs[1:]), **data}
     history = record["history"]
     shown: dict[str, Any] = {
         "Id": record["id"],
-        "RepoTags": [reference.familiar() for reference in references],
+        "RepoTags": [reference.familiar() for reference in references if reference.tag is not None],
         "RepoDigests": repo_digests(record, references),
         "Comment": str(history[-1].get("comment", "")) if history else "",
         "Created": record["created"],

@@ -58,6 +58,9 @@ def rows(
         ]
         if not shown and (patterns or pattern is not None):
             continue
+        # A name that was pulled by its digest has a row of its own only where no tag stands for it.
+        tagged = {item.name() for item in shown if item.tag is not None}
+        shown = [item for item in shown if item.tag is not None or item.name() not in tagged]
         for repository, tag in [split_name(item) for item in shown] or [(_NONE, _NONE)]:
             found.append(
                 {

@@ -93,11 +93,14 @@ def put_blob(store: Store, data: bytes) -> str:
     return f"sha256:{name}"
 
 
-def publish(store: Store, config: bytes, layers: Sequence[Layer], *, manifest: bytes | None = None) -> str:
+def publish(
+    store: Store, config: bytes, layers: Sequence[Layer], *, manifest: bytes | None = None, base: str = ""
+) -> str:
     """Make an image of layers that are in the store (lowest first); return its id, ``sha256:<hex>``.
 
     ``config`` is the OCI configuration as bytes, the id is its digest. Order: blobs, then the record. Hold
     ``publishing`` since before the layers were looked for. Raises StorageError when both do not fit together.
+    ``base`` is the caller's own word, never an archive's: whoever runs the image sees that directory.
     """
     checked = parse_config(config)
     if [layer.diff_id for layer in layers] != checked["diff_ids"]:
@@ -108,7 +111,10 @@ def publish(store: Store, config: bytes, layers: Sequence[Layer], *, manifest: b
         image_id = put_blob(store, config)
         # An archive without a manifest does not take away the one that is known of the same image.
         digest = _known_digest(store, image_id) if manifest is None else put_blob(store, manifest)
-        _write_record(store, make_record(image_id, checked, topmost, sum(layer.size for layer in layers), digest))
+        record = make_record(image_id, checked, topmost, sum(layer.size for layer in layers), digest)
+        if base:
+            record["base"] = base
+        _write_record(store, record)
     return image_id
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .errors import InvalidArgument, NotFound, StorageError
+from .errors import ImageNotFound, InvalidArgument, NotFound, StorageError
 from .references import is_id_prefix, parse
 from .store import Store
 
@@ -23,28 +23,28 @@ class Image:
 
     ``id`` is ``sha256:<hex>`` (or ``host``); ``layers`` are diff ids in hexadecimal, topmost first;
     ``config`` is the ``config`` object of the OCI image configuration, type-checked when the image was
-    published.
+    published. ``base`` is a directory of this machine below all layers, "" for an image that is whole without one.
     """
 
-    __slots__ = ("config", "id", "layers")
+    __slots__ = ("base", "config", "id", "layers")
 
-    def __init__(self, image_id: str, layers: list[str], config: Config) -> None:
+    def __init__(self, image_id: str, layers: list[str], config: Config, base: str = "") -> None:
         self.id = image_id
         self.layers = layers
         self.config = config
+        self.base = base
 
     def lowerdirs(self, store: Store) -> list[str]:
         """Return the absolute paths of the layers, topmost first, as overlayfs wants them."""
-        if self.id == HOST:
-            # The store is below it, and overlayfs refuses layers that overlap: no skeleton.
-            return ["/"]
+        if self.base:
+            # It has these mount points itself.
+            return self.own_layers(store)
         return [*self.own_layers(store), store.skeleton]
 
     def own_layers(self, store: Store) -> list[str]:
         """Return the paths of what is the image's alone: where its accounts and its volumes' content are."""
-        if self.id == HOST:
-            return ["/"]
-        return [f"{store.root}/layers/{layer}/diff" for layer in self.layers]
+        layers = [f"{store.root}/layers/{layer}/diff" for layer in self.layers]
+        return [*layers, self.base] if self.base else layers
 
     def present(self, store: Store) -> bool:
         """Tell whether the image is still there.
@@ -63,9 +63,9 @@ def lookup(store: Store, text: str) -> Image:
     StorageError (a damaged record).
     """
     if text == HOST:
-        return Image(HOST, [], host_config())
+        return Image(HOST, [], host_config(), "/")
     record = read_record(store, resolve(store, text))
-    return Image(record["id"], record["layers"], record["config"])
+    return Image(record["id"], record["layers"], record["config"], record.get("base", ""))
 
 
 def host_config() -> Config:
@@ -91,10 +91,10 @@ def resolve(store: Store, text: str) -> str:
             raise
         reference = None
     if reference is not None:
-        if reference.digest is not None:
-            found = _with_digest(store, reference.digest)
-        else:
+        if reference.digest is None:
             found = read_tag(store, reference.full())
+        else:
+            found = read_tag(store, reference.pinned().full()) or _with_digest(store, reference.digest)
         if found is not None:
             return found
     if hexadecimal:
@@ -104,8 +104,10 @@ def resolve(store: Store, text: str) -> str:
         if matches:
             listed = ", ".join(f"sha256:{name[:24]}" for name in matches)
             raise InvalidArgument(f"image {text} is ambiguous: {listed}: write more digits")
-    name = text if reference is None else reference.familiar()
-    raise NotFound(f"no image {name} here: hyrun load or hyrun import one first")
+    if reference is None or text.startswith("sha256:"):
+        raise NotFound(f"no image {text} here: hyrun images lists what there is")
+    name = reference.familiar()
+    raise ImageNotFound(f"no image {name} here: hyrun pull, load or import it first")
 
 
 def record_path(store: Store, name: str) -> str:

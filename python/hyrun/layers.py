@@ -1,4 +1,8 @@
-"""Layers: unpacked once, named by the digest of their uncompressed tar (the diff id), never written again."""
+"""Layers: unpacked once, named by the digest of their uncompressed tar (the diff id), never written again.
+
+``layers/<diff id>/`` holds ``diff``, the tree; ``layer.json``; and ``blob``, the bytes as a registry gave them
+(compressed), where those were kept: with them the layer can be pushed again under the digest it came with.
+"""
 
 import json
 import os
@@ -21,6 +25,14 @@ class Layer(NamedTuple):
     size: int
 
 
+class Blob(NamedTuple):
+    """The bytes of a layer as they travel: an open file, the caller's to close, its digest and its length."""
+
+    fd: int
+    digest: str
+    size: int
+
+
 def present(store: Store, diff_id: str) -> bool:
     """Tell whether the layer (hexadecimal diff id) is there; it is there whole or not at all."""
     directory = store.path("layers", diff_id)
@@ -35,6 +47,7 @@ def add(
     length: int | None = None,
     diff_id: str | None = None,
     digest: str | None = None,
+    keep: str | None = None,
 ) -> Layer:
     """Unpack a layer tar (plain, gzip, zstd) and publish it, unless the store has it already.
 
@@ -42,43 +55,56 @@ def add(
     ``digest`` (of the bytes as they are, compressed) are what the image promises, both ``sha256:<hex>``;
     StorageError when the content is another. With a known diff id, two processes unpack the same layer
     once. Hold ``image_store.publishing`` around this and the record, or the layer may be swept in between.
+    ``keep`` is the path of a file with the bytes that ``digest`` is of: it becomes the layer's ``blob``, too.
     """
     if diff_id is None:
-        return _unpack(store, fd, offset, length, None, digest)
+        return _unpack(store, fd, offset, length, None, digest, keep)
     name = diff_id.removeprefix("sha256:")
     if present(store, name):
         return find(store, name)
     with lock(store, "layer", name):
         if present(store, name):
             return find(store, name)
-        return _unpack(store, fd, offset, length, name, digest)
+        return _unpack(store, fd, offset, length, name, digest, keep)
 
 
 def _unpack(
-    store: Store, fd: int, offset: int | None, length: int | None, wanted: str | None, digest: str | None
+    store: Store,
+    fd: int,
+    offset: int | None,
+    length: int | None,
+    wanted: str | None,
+    digest: str | None,
+    keep: str | None,
 ) -> Layer:
     with staging(store) as directory:
         target = os.path.join(directory, "layer")
         # The directory of a layer is its root directory's parent: only hyrun's own user passes it.
         os.mkdir(target, 0o700)
         os.mkdir(os.path.join(target, "diff"), 0o755)
-        unpacked = _core.unpack_layer(fd, os.path.join(target, "diff"), offset=offset, length=length)
+        unpacked = _core.unpack_layer(fd, os.path.join(target, "diff"), offset=offset, length=length, recipe=target)
         if digest is not None and unpacked.digest != digest:
             raise StorageError(f"layer: its bytes have the digest {unpacked.digest}, the image wants {digest}")
         name = unpacked.diff_id.removeprefix("sha256:")
         if wanted is not None and name != wanted:
             raise StorageError(f"layer: its content has the diff id sha256:{name}, the image wants sha256:{wanted}")
+        if keep is not None:
+            # A second name: the first one goes when the layer is published, so that no kill loses the bytes.
+            os.link(keep, os.path.join(target, "blob"))
+        else:
+            digest = None
         if wanted is not None:
-            return publish(store, target, name, size=unpacked.size)
+            return publish(store, target, name, size=unpacked.size, digest=digest)
         with lock(store, "layer", name):
-            return publish(store, target, name, size=unpacked.size)
+            return publish(store, target, name, size=unpacked.size, digest=digest)
 
 
-def publish(store: Store, directory: str, name: str, *, size: int) -> Layer:
+def publish(store: Store, directory: str, name: str, *, size: int, digest: str | None = None) -> Layer:
     """Rename a finished layer (a directory with ``diff/`` in it) to its place; hold its lock.
 
-    ``name`` is the diff id in hexadecimal, ``size`` the bytes of the uncompressed tar. When the layer has
-    come into being meanwhile, the directory stays where it is and the one in the store is returned.
+    ``name`` is the diff id in hexadecimal, ``size`` the bytes of the uncompressed tar, ``digest`` that of the
+    file ``blob`` if the directory has one. When the layer has come into being meanwhile, the directory stays
+    where it is and the one in the store is returned.
     """
     if present(store, name):
         return find(store, name)
@@ -86,7 +112,7 @@ def publish(store: Store, directory: str, name: str, *, size: int) -> Layer:
         os.path.join(directory, "layer.json"), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
     )
     with open(descriptor, "w", encoding="ascii") as file:
-        json.dump({"size": size}, file)
+        json.dump({"size": size} if digest is None else {"size": size, "digest": digest}, file)
     # Reads what was just written, from memory, while the disk is busy with it: this is also the layer's syncfs.
     _core.write_manifest(directory, manifest_path(directory), size=size, sync=syncing())
     if os.path.lexists(store.path("layers", name)):
@@ -122,6 +148,18 @@ def find(store: Store, name: str) -> Layer:
     except (OSError, ValueError, KeyError, TypeError):
         # Only the figure shown by `images` is lost: nothing to fail for.
         return Layer(name, 0)
+
+
+def kept(store: Store, name: str) -> Blob | None:
+    """Return the bytes of a layer as a registry gave them, opened; None when they were not kept."""
+    directory = store.path("layers", name)
+    try:
+        with open(os.path.join(directory, "layer.json"), "rb") as file:
+            digest = json.load(file)["digest"]
+        fd = os.open(os.path.join(directory, "blob"), os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return Blob(fd, str(digest), os.fstat(fd).st_size)
 
 
 def syncing() -> bool:

@@ -14,7 +14,9 @@ class Options:
 
     ``image`` is a reference, an id or ``host``; empty when ``rootfs`` (a host directory) is given. ``env`` are
     ``NAME=value`` strings; ``volumes``, ``mounts`` and ``tmpfs`` are parsed (module ``volumespec``).
+    ``pull`` is ``always``, ``missing`` or ``never``, ``platform`` is ``linux/arm64``, ``quiet`` hides progress.
     ``entrypoint`` None keeps the image's, ``""`` clears it. ``remove`` is ``--rm``. ``interactive`` is ``-i``.
+    ``init``: hyrun-init is pid 1 and reaps orphans. With ``keeping`` it may outlive its caller (module ``kept``).
     """
 
     __slots__ = (
@@ -24,11 +26,16 @@ class Options:
         "env",
         "hostname",
         "image",
+        "init",
         "interactive",
+        "keeping",
         "labels",
         "mounts",
         "name",
         "network",
+        "platform",
+        "pull",
+        "quiet",
         "read_only",
         "remove",
         "rootfs",
@@ -57,6 +64,11 @@ class Options:
         network: str = "none",
         remove: bool = False,
         interactive: bool = False,
+        pull: str = "missing",
+        platform: str | None = None,
+        quiet: bool = True,
+        init: bool = False,
+        keeping: Keeping | None = None,
     ) -> None:
         self.image = image
         self.args = list(args)
@@ -75,3 +87,38 @@ class Options:
         self.network = network
         self.remove = remove
         self.interactive = interactive
+        self.init = init
+        self.keeping = keeping
+        self.pull = pull
+        self.platform = platform
+        self.quiet = quiet
+
+
+class Keeping:
+    """What a container has that may outlive its caller.
+
+    ``restart`` is docker's policy (``no``, ``on-failure``, ``always``, ``unless-stopped``) with how often at most (0:
+    no limit); ``stop_signal`` None is the image's; ``stop_timeout`` is in seconds, None for the default; a log grows to
+    ``log_size`` bytes (0: for ever) and ``log_files`` are kept.
+    """
+
+    __slots__ = ("log_files", "log_size", "restart", "stdin_once", "stop_signal", "stop_timeout", "tty")
+
+    def __init__(
+        self,
+        *,
+        tty: bool = False,
+        stdin_once: bool = False,
+        restart: tuple[str, int] = ("no", 0),
+        stop_signal: str | None = None,
+        stop_timeout: int | None = None,
+        log_size: int = 0,
+        log_files: int = 1,
+    ) -> None:
+        self.tty = tty
+        self.stdin_once = stdin_once
+        self.restart = restart
+        self.stop_signal = stop_signal
+        self.stop_timeout = stop_timeout
+        self.log_size = log_size
+        self.log_files = log_files

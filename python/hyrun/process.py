@@ -37,6 +37,34 @@ class CompletedProcess:
         self.stdout = stdout
         self.stderr = stderr
 
+    @classmethod
+    def of(
+        cls,
+        args: Sequence[str],
+        status: int | None,
+        output: list[bytes | None],
+        timeout: float | None,
+        *,
+        text: bool,
+        encoding: str | None,
+        check: bool,
+    ) -> CompletedProcess:
+        """Return what came out, or raise what is to be raised: a ``status`` of None is a time that was over."""
+        decoded: list[Any] = list(output)
+        if text or encoding:
+            decoded = [
+                None if data is None else data.decode(encoding or "utf-8").replace("\r\n", "\n") for data in output
+            ]
+        if status is None:
+            from .errors import TimeoutExpired
+
+            assert timeout is not None
+            raise TimeoutExpired(list(args), timeout, *decoded)
+        result = cls(args, status, *decoded)
+        if check:
+            result.check_returncode()
+        return result
+
     def __repr__(self) -> str:
         fields = [f"args={self.args!r}", f"returncode={self.returncode!r}"]
         for name in ("stdout", "stderr"):
@@ -68,8 +96,11 @@ def run(
     labels: Mapping[str, str] | None = None,
     network: str = "none",
     read_only: bool = False,
+    init: bool = False,
     rootfs: str | None = None,
     remove: bool = True,
+    pull: str = "missing",
+    platform: str | None = None,
     stdin: int | IO[Any] | None = None,
     stdout: int | IO[Any] | None = None,
     stderr: int | IO[Any] | None = None,
@@ -87,15 +118,15 @@ def run(
     the image's; ``network`` is ``"none"`` or ``"host"``. ``stdin``, ``stdout``, ``stderr``, ``input``,
     ``capture_output``, ``text``, ``timeout`` (seconds) and ``check`` are as in subprocess.run, except that the
     container reads nothing (DEVNULL) when ``stdin`` is not given: None does not mean the caller's. It is removed
-    at the end unless ``remove`` is False.
+    at the end unless ``remove`` is False. An image that is not here is pulled from its registry unless ``pull`` is
+    ``"never"``; ``"always"`` asks the registry each time. ``platform`` (``"linux/arm64"``) chooses among several.
 
     Safe to call from any thread. Should this process be killed, the container is killed with it.
 
-    Raises NotFound (no such image), InvalidArgument, SpawnError (with ``step``, ``errno``, ``filename``,
-    ``exit_code``), TimeoutExpired and CalledProcessError (subclasses of subprocess's).
+    Raises NotFound (no such image), RegistryError (it could not be asked for), InvalidArgument, SpawnError (with
+    ``step``, ``errno``, ``filename``, ``exit_code``), TimeoutExpired and CalledProcessError (subclasses of
+    subprocess's).
     """
-    if isinstance(args, (str, bytes)):
-        raise InvalidArgument(f"args {args!r}: give a list of strings, one for each argument")
     if capture_output:
         if stdout is not None or stderr is not None:
             raise InvalidArgument("stdout and stderr may not be used with capture_output")
@@ -106,11 +137,11 @@ def run(
         stdin = PIPE
     elif stdin == PIPE:
         raise InvalidArgument("stdin=PIPE: run() has nobody to write to it; use input")
-    options = _options(locals())
+    options = container_options(locals())
     streams = Streams(stdin, stdout, stderr)
     container = None
     try:
-        container = containers.create(store or _default_store(), options, stdio=streams.child)
+        container = containers.create(store or default_store(), options, stdio=streams.child)
         process = container.start()
     except BaseException:
         streams.close()
@@ -120,10 +151,14 @@ def run(
     return _complete(container, process, streams, args, input, timeout, text=text, encoding=encoding, check=check)
 
 
-def _options(given: dict[str, Any]) -> Options:
-    """Return the options that run's keyword arguments make."""
+def container_options(given: dict[str, Any]) -> Options:
+    """Return the options that the keyword arguments of `run`, `Popen` and `Container` make."""
     from . import volumespec
 
+    if isinstance(given["args"], (str, bytes)):
+        raise InvalidArgument(f"args {given['args']!r}: give a list of strings, one for each argument")
+    if given["pull"] not in ("always", "missing", "never"):
+        raise InvalidArgument(f"pull {given['pull']!r}: one of always, missing, never")
     directory = os.getcwd() if given["volumes"] or given["mounts"] else "/"
     user = given["user"]
     environment = given["env"] or {}
@@ -147,10 +182,13 @@ def _options(given: dict[str, Any]) -> Options:
         labels=dict(given["labels"] or {}),
         network=given["network"],
         remove=given["remove"],
+        init=given["init"],
+        pull=given["pull"],
+        platform=given["platform"],
     )
 
 
-def _default_store() -> Store:
+def default_store() -> Store:
     """Return the store that the environment names, prepared once per process."""
     environment = os.environ
     key = (
@@ -200,15 +238,4 @@ def _complete(
     finally:
         streams.close()
         container.finish(status)
-    decoded: list[Any] = list(output)
-    if text or encoding:
-        decoded = [None if data is None else data.decode(encoding or "utf-8").replace("\r\n", "\n") for data in output]
-    if status is None:
-        from .errors import TimeoutExpired
-
-        assert timeout is not None
-        raise TimeoutExpired(list(args), timeout, *decoded)
-    result = CompletedProcess(args, status, *decoded)
-    if check:
-        result.check_returncode()
-    return result
+    return CompletedProcess.of(args, status, output, timeout, text=text, encoding=encoding, check=check)

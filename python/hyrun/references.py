@@ -56,6 +56,14 @@ class Reference:
         """Return the complete form: ``docker.io/library/busybox:latest``."""
         return f"{self.domain}/{self.path}{self._suffix()}"
 
+    def name(self) -> str:
+        """Return domain and path alone: ``docker.io/library/busybox``."""
+        return f"{self.domain}/{self.path}"
+
+    def pinned(self) -> Reference:
+        """Return what a digest makes of it: the tag beside a digest says nothing (docker)."""
+        return self if self.digest is None else Reference(self.domain, self.path, None, self.digest)
+
     def _suffix(self) -> str:
         tag = f":{self.tag}" if self.tag is not None else ""
         return f"{tag}@{self.digest}" if self.digest is not None else tag

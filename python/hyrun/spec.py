@@ -6,7 +6,7 @@ import os
 
 from . import _core
 from .errors import InvalidArgument, NotSupported
-from .images import DEFAULT_PATH, HOST
+from .images import DEFAULT_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def argv(options: Options, image: Image) -> list[str]:
 def environment(options: Options, image: Image, *, hostname: str, home: str) -> list[str]:
     """Return the environment: defaults, then the image's, then the caller's; nothing of the caller's own."""
     variables = {"PATH": DEFAULT_PATH.partition("=")[2], "HOSTNAME": hostname}
+    if options.keeping is not None and options.keeping.tty:
+        variables["TERM"] = "xterm"
     for entry in (*(image.config.get("Env") or ()), *options.env):
         name, equals, value = entry.partition("=")
         if not name or "\0" in entry:
@@ -191,14 +193,17 @@ def build(
         stdin=stdio[0],
         stdout=stdio[1],
         stderr=stdio[2],
+        tty=options.keeping is not None and options.keeping.tty,
+        init=options.init,
     )
 
 
 def host_paths(image: Image, rootfs: str | None, root: str, run: str) -> list[str]:
     """Return what to hide inside a root that is the host's own: the engine's store and run directory."""
-    if image.id != HOST and rootfs is None:
+    base = image.base or rootfs
+    if not base:
         return []
-    top = os.path.realpath(rootfs or "/")
+    top = os.path.realpath(base)
     hidden = []
     for path in (os.path.realpath(root), os.path.realpath(run)):
         if path == top or path.startswith(top.rstrip("/") + "/"):

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from typing import Any, NamedTuple
 
-from . import container_inspect, container_list, layers, volumes
+from . import container_list, container_row, layers, volumes
 from .image_inspect import split_name
 from .image_store import readable_records, tags, users
 from .store import Store
@@ -94,7 +94,7 @@ class Usage:
         for record in self._containers:
             mounts = record.config.get("Mounts") or []
             local = sum(isinstance(mount, dict) and mount.get("Type") == "volume" for mount in mounts)
-            row = container_inspect.row(record, no_trunc=False)
+            row = container_row.row(self._store, record, no_trunc=False, sizes=False)
             found.append({**row, "Size": self._written[record.id], "LocalVolumes": local})
         return found
 

@@ -1,33 +1,37 @@
-//! hyrun-init: the last program of hyrun that runs before the application.
+//! hyrun-init: the last program of hyrun that runs before the application, and the parent of a kept container.
 //!
 //! It has no libc and no allocator, lives in a sealed memfd, and is entered by `execveat` from a child that still
 //! shared its memory with the calling process. Only here, in memory of its own, may credentials change.
 //! An image whose command leads to `/proc/self/exe` finds this program and not the host's Python.
+//!
+//! The role is the first argument: `exec` becomes the application, `join` does so in a container that runs already,
+//! `monitor` stays outside as a kept container's parent.
 #![no_std]
 #![no_main]
 
+mod application;
+mod arguments;
+mod clients;
+mod clock;
 mod credentials;
+mod descriptor;
+mod ending;
 mod exec;
+mod join;
+mod log;
 mod memory;
+mod monitor;
+mod number;
+mod reaper;
 mod seccomp;
+mod socket;
 mod sys;
+mod template;
+mod terminal;
 
 use core::panic::PanicInfo;
 
-/// What the argument vector says: `hyrun-init exec REPORT UID GID GROUPS CAPABILITIES FLAGS COMMAND [ARG...]`.
-struct Arguments {
-    report: i32,
-    uid: u32,
-    gid: u32,
-    groups: *const u8,
-    capabilities: u64,
-    flags: u64,
-    command: *const *const u8,
-}
-
-const NO_NEW_PRIVILEGES: u64 = 1;
-const DIE_WITH_PARENT: u64 = 2;
-const SECCOMP: u64 = 4;
+use arguments::Arguments;
 
 /// The steps of this program, numbered after those of the plan. The list in `rust/report.rs` names them.
 #[derive(Clone, Copy)]
@@ -46,6 +50,15 @@ pub enum Step {
     Exec,
     /// The file is there, and the interpreter or loader it names is not.
     Interpreter,
+    Terminal,
+    Null,
+    Dumpable,
+    Cgroup,
+    Join,
+    Fork,
+    Cwd,
+    /// No failure: the pid of the process that has joined.
+    Joined,
 }
 
 /// A failing step and the errno it failed with.
@@ -77,78 +90,37 @@ core::arch::global_asm!(
 /// Entered by the kernel with the initial stack: argc, argv, NULL, envp, NULL (System V ABI).
 unsafe extern "C" fn start(stack: *const usize) -> ! {
     // SAFETY: the kernel laid the stack out as the ABI says; the pointers live as long as the process.
-    let (argc, argv, envp) = unsafe {
+    let (mut arguments, envp) = unsafe {
         let argc = *stack;
         let argv = stack.add(1).cast::<*const u8>();
-        (argc, argv, argv.add(argc + 1))
+        (Arguments::new(argc, argv), argv.add(argc + 1))
     };
-    // SAFETY: as above.
-    let Some(arguments) = (unsafe { Arguments::read(argc, argv) }) else {
-        sys::write(2, b"hyrun-init: started by hyrun only\n");
-        sys::exit(125);
+    arguments.pointer();
+    let role = arguments.bytes();
+    // SAFETY: envp ends with NULL, as the rest of the arguments does.
+    let done = unsafe {
+        match role {
+            Some(b"exec") => application::main(arguments, envp),
+            Some(b"join") => join::main(arguments, envp),
+            Some(b"monitor") => monitor::main(arguments, envp),
+            _ => None,
+        }
     };
-    let (step, errno) = run(&arguments, envp);
+    match done {
+        Some(status) => sys::exit(status),
+        None => {
+            sys::write(2, b"hyrun-init: started by hyrun only\n");
+            sys::exit(125)
+        }
+    }
+}
+
+/// Tell the process that waits at the other end: a step, and its errno or its result.
+pub fn report(fd: i32, step: Step, value: i32) {
     let mut record = [0u8; 8];
     record[..4].copy_from_slice(&(step as u32).to_ne_bytes());
-    record[4..].copy_from_slice(&errno.to_ne_bytes());
-    sys::write(arguments.report, &record);
-    sys::exit(125)
-}
-
-/// The order of events. Returns only when one of them failed.
-fn run(arguments: &Arguments, envp: *const *const u8) -> Failure {
-    let steps = || -> Result<core::convert::Infallible, Failure> {
-        // From here on the end of the report pipe means that the application has been exec'ed.
-        sys::set_close_on_exec(arguments.report);
-        credentials::leave_keyring()?;
-        if arguments.flags & SECCOMP != 0 {
-            seccomp::refuse_system_calls()?;
-        }
-        credentials::limit_bounding_set(arguments.capabilities)?;
-        credentials::become_user(arguments.groups, arguments.gid, arguments.uid)?;
-        credentials::set_capabilities(arguments.uid, arguments.capabilities)?;
-        if arguments.flags & NO_NEW_PRIVILEGES != 0 {
-            credentials::forbid_new_privileges()?;
-        }
-        if arguments.flags & DIE_WITH_PARENT != 0 {
-            // After the credentials: changing them clears the signal (prctl(2)).
-            credentials::die_with_parent(arguments.report)?;
-        }
-        credentials::reset_signals()?;
-        // SAFETY: both vectors come from the kernel and end with NULL.
-        Err(unsafe { exec::exec(arguments.command, envp) })
-    };
-    match steps() {
-        Err(failure) => failure,
-    }
-}
-
-impl Arguments {
-    /// # Safety
-    /// `argv` must hold `argc` NUL-terminated strings.
-    unsafe fn read(argc: usize, argv: *const *const u8) -> Option<Self> {
-        const COMMAND: usize = 8;
-        if argc <= COMMAND {
-            return None;
-        }
-        // SAFETY: index < argc, and each string is NUL-terminated.
-        let number = |index: usize| unsafe { sys::parse(*argv.add(index)) };
-        // SAFETY: as above.
-        unsafe {
-            if !sys::equal(*argv.add(1), b"exec") {
-                return None;
-            }
-            Some(Self {
-                report: i32::try_from(number(2)?).ok()?,
-                uid: u32::try_from(number(3)?).ok()?,
-                gid: u32::try_from(number(4)?).ok()?,
-                groups: *argv.add(5),
-                capabilities: number(6)?,
-                flags: number(7)?,
-                command: argv.add(COMMAND),
-            })
-        }
-    }
+    record[4..].copy_from_slice(&value.to_ne_bytes());
+    sys::write(fd, &record);
 }
 
 #[panic_handler]

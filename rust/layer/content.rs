@@ -3,43 +3,49 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::sys::uio::pwrite;
-use nix::unistd::{ftruncate, write as write_fd};
+use nix::unistd::ftruncate;
 
 use super::error::Result;
+use super::holes;
 use super::reader::Reader;
 use super::sparse::Sparse;
 use crate::fs::Failure;
 
-/// Write the current entry's content; holes of a sparse file stay holes.
+/// Write the current entry's content into an empty file at `path` of the layer; holes of a sparse file stay holes, and
+/// long runs of zeros become some.
 pub(super) fn write(
     reader: &mut Reader<'_>,
     file: &OwnedFd,
     sparse: Option<&Sparse>,
+    path: &[u8],
     failure: impl FnOnce(Errno) -> Failure,
 ) -> Result<()> {
-    let Some(sparse) = sparse else {
-        return write_all(reader, u64::MAX, |bytes, _| write_fd(file, bytes), failure);
-    };
     let mut failure = Some(failure);
     let mut named = |errno| failure.take().map_or_else(|| Failure::at("")(errno), |failure| failure(errno));
-    for (offset, length) in &sparse.extents {
-        let at = |bytes: &[u8], done: u64| {
-            let position = i64::try_from(offset + done).map_err(|_| Errno::EFBIG)?;
-            pwrite(file, bytes, position)
-        };
-        write_all(reader, *length, at, &mut named)?;
+    let (length, extents) = match sparse {
+        Some(sparse) => (Some(sparse.length), sparse.extents.as_slice()),
+        None => (None, &[(0, u64::MAX)][..]),
+    };
+    let mut end = 0;
+    for (offset, length) in extents {
+        let written = write_extent(reader, file, *offset, *length, &mut named)?;
+        if let Some(recipe) = reader.recipe() {
+            recipe.content(path, *offset, written)?;
+        }
+        end = offset + written;
     }
-    let length = i64::try_from(sparse.length).map_err(|_| Errno::EFBIG);
+    let length = i64::try_from(length.unwrap_or(end)).map_err(|_| Errno::EFBIG);
     Ok(length.and_then(|length| ftruncate(file, length)).map_err(named)?)
 }
 
-/// Write up to `length` bytes of content, each call with the count of those before.
-fn write_all(
+/// Write up to `length` bytes of content from `offset` on; returns how many there were.
+fn write_extent(
     reader: &mut Reader<'_>,
+    file: &OwnedFd,
+    offset: u64,
     length: u64,
-    write: impl Fn(&[u8], u64) -> nix::Result<usize>,
-    failure: impl FnOnce(Errno) -> Failure,
-) -> Result<()> {
+    failure: &mut impl FnMut(Errno) -> Failure,
+) -> Result<u64> {
     let mut done = 0;
     while done < length {
         let ready = reader.content()?;
@@ -47,14 +53,21 @@ fn write_all(
         if take == 0 {
             break;
         }
-        match write(&ready[..take], done) {
-            Ok(count) => {
-                reader.consume(count);
-                done += count as u64;
+        let (data, zeros) = holes::split(&ready[..take], offset + done);
+        let mut count = 0;
+        if data > 0 {
+            let position = i64::try_from(offset + done).map_err(|_| Errno::EFBIG);
+            match position.and_then(|position| pwrite(file, &ready[..data], position)) {
+                Ok(written) => count = written,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(failure(errno).into()),
             }
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failure(errno).into()),
         }
+        if count == data {
+            count += zeros;
+        }
+        reader.take(count);
+        done += count as u64;
     }
-    Ok(())
+    Ok(done)
 }

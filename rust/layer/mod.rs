@@ -2,22 +2,34 @@
 //!
 //! Stages, each reading from the one before: [`input`] (bytes and digest), [`source`] (decompression, diff id,
 //! limits), [`reader`] (tar headers to entries), [`unpack`] (entries to files below one descriptor).
+//! And back: [`pack`] (a tree to headers and contents) or [`recipe`] (the tar that a layer was unpacked from), then
+//! [`output`] (digests, compression, bytes). [`changes`] compares a writable layer with what is below it.
 //! Source: OCI image-spec, layer.md; kernel, filesystems/overlayfs.rst.
+mod attributes;
+mod changes;
 mod content;
+mod deflate;
 mod entry;
 mod error;
 mod gzip;
+mod header;
+mod holes;
 mod input;
 pub mod integrity;
 mod manifest;
 mod memory;
+mod names;
 mod node;
 mod number;
+mod output;
+mod pack;
+pub mod packing;
 mod parents;
 mod path;
 mod pax;
 pub mod python;
 mod reader;
+mod recipe;
 mod source;
 mod sparse;
 mod unpack;

@@ -15,6 +15,9 @@ use crate::fs::{XattrTarget, is_overlay_xattr, remove_xattr, time};
 /// directories").
 const OPAQUE: &CStr = c"trusted.overlay.opaque";
 
+/// What is made in a directory inherits this (acl(5)), so it comes when nothing is made there any more.
+pub(super) const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
+
 /// Make a directory opaque.
 pub(super) fn set_opaque(directory: BorrowedFd<'_>) -> nix::Result<()> {
     XattrTarget::Open(directory).set(OPAQUE, b"y")
@@ -28,10 +31,21 @@ pub(super) fn is_opaque(directory: BorrowedFd<'_>) -> bool {
 /// Owner, xattrs and mode of an open file or directory; its times come last, when nothing else will change them.
 pub(super) fn describe(fd: BorrowedFd<'_>, entry: &Entry) -> nix::Result<()> {
     fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
-    for (key, value) in &entry.xattrs {
+    for (key, value) in entry.xattrs.iter().filter(|(key, _)| key.as_c_str() != DEFAULT_ACL) {
         unless_unsupported(XattrTarget::Open(fd).set(key, value))?;
     }
     fchmod(fd, Mode::from_bits_truncate(entry.mode))
+}
+
+/// Give a directory its default ACL, or take it away.
+pub(super) fn set_default_acl(directory: BorrowedFd<'_>, acl: Option<&[u8]>) -> nix::Result<()> {
+    unless_unsupported(match acl {
+        Some(acl) => XattrTarget::Open(directory).set(DEFAULT_ACL, acl),
+        None => remove_xattr(directory, DEFAULT_ACL).or_else(|errno| match errno {
+            Errno::ENODATA => Ok(()),
+            errno => Err(errno),
+        }),
+    })
 }
 
 /// Access and modification time of an open file or directory.
@@ -47,7 +61,8 @@ pub(super) fn describe_name(dir: BorrowedFd<'_>, name: &CStr, entry: &Entry, sym
     fchownat(dir, name, owner, group, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     for (key, value) in &entry.xattrs {
         // Only files and directories have user attributes (xattr(7)); some archivers write them for symlinks too.
-        if !key.to_bytes().starts_with(b"user.") {
+        let acl = key.to_bytes().starts_with(b"system.");
+        if !key.to_bytes().starts_with(b"user.") && !(acl && (symlink || key.as_c_str() == DEFAULT_ACL)) {
             unless_unsupported(XattrTarget::Name(dir, name).set(key, value))?;
         }
     }
@@ -62,7 +77,8 @@ pub(super) fn describe_name(dir: BorrowedFd<'_>, name: &CStr, entry: &Entry, sym
 pub(super) fn clear_xattrs(directory: BorrowedFd<'_>) -> nix::Result<()> {
     for key in XattrTarget::Open(directory.as_fd()).list().or_else(unsupported_is(Vec::new()))? {
         let bytes = key.to_bytes();
-        let ours = bytes.starts_with(b"user.") || bytes.starts_with(b"security.");
+        let ours =
+            [&b"user."[..], b"security.", b"system.posix_acl_access"].iter().any(|start| bytes.starts_with(start));
         if ours && !is_overlay_xattr(bytes) {
             remove_xattr(directory, &key)?;
         }

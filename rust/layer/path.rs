@@ -1,5 +1,6 @@
 //! Names of layer entries. Nothing here touches the disk.
 use super::limits;
+use super::whiteout::PREFIX;
 
 /// The components of an entry's path: leading `/` and `.` dropped. Empty for the layer's root.
 pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
@@ -14,7 +15,10 @@ pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
         match part {
             b"" | b"." => {}
             b".." => return Err("path leaves the layer"),
-            _ if part.len() > limits::NAME => return Err("a component is longer than 255 bytes"),
+            // A whiteout is never made under its own name, which may thus be longer than any file's.
+            _ if part.strip_prefix(PREFIX).unwrap_or(part).len() > limits::NAME => {
+                return Err("a component is longer than 255 bytes");
+            }
             _ => parts.push(part),
         }
     }
@@ -43,6 +47,8 @@ mod tests {
         }
         assert!(components(&[b'x'; 255]).is_ok());
         assert!(components(&[b'x'; 256]).is_err());
+        assert!(components(&[&b".wh."[..], &[b'x'; 255]].concat()).is_ok());
+        assert!(components(&[&b".wh."[..], &[b'x'; 256]].concat()).is_err());
         assert!(components("a/".repeat(255).as_bytes()).is_ok());
         assert!(components("a/".repeat(256).as_bytes()).is_err());
         assert!(components(&b"ab/".repeat(1366)).is_err());

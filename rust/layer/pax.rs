@@ -61,10 +61,12 @@ impl Pax {
         Ok(())
     }
 
-    /// Keep `user.*` and `security.*`; overlayfs's own, `trusted.*` and `system.*` are not a layer's to set (a
-    /// default ACL would also leak into what is made below the directory later).
+    /// Keep `user.*`, `security.*` and the ACLs; overlayfs's own, `trusted.*` and the rest of `system.*` are not a
+    /// layer's to set.
     fn take_xattr(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
-        let wanted = name.starts_with(b"user.") || name.starts_with(b"security.");
+        let wanted = name.starts_with(b"user.")
+            || name.starts_with(b"security.")
+            || matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default");
         if !wanted || is_overlay_xattr(name) {
             return Ok(());
         }
@@ -146,7 +148,7 @@ mod tests {
 
     #[test]
     fn overlay_and_trusted_attributes_are_dropped() {
-        for name in ["trusted.overlay.opaque", "user.overlay.opaque", "trusted.x", "system.posix_acl_default"] {
+        for name in ["trusted.overlay.opaque", "user.overlay.opaque", "trusted.x", "system.nfs4_acl"] {
             let body = format!(" SCHILY.xattr.{name}=y\n");
             let record = format!("{}{body}", body.len() + 2);
             assert!(Pax::parse(record.as_bytes()).expect("valid").xattrs.is_empty(), "{name}");

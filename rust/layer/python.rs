@@ -42,13 +42,14 @@ impl Unpacked {
 ///
 /// `hyrun.errors.StorageError` for a hostile, damaged or oversized archive; OSError when the disk refuses.
 #[pyfunction]
-#[pyo3(signature = (source, target, *, offset=None, length=None))]
+#[pyo3(signature = (source, target, *, offset=None, length=None, recipe=None))]
 pub fn unpack_layer(
     py: Python<'_>,
     source: RawFd,
     target: PathBuf,
     offset: Option<u64>,
     length: Option<u64>,
+    recipe: Option<PathBuf>,
 ) -> PyResult<Unpacked> {
     let origin = match (offset, length) {
         (Some(offset), length) => Origin::Window { offset, end: length.map(|length| offset.saturating_add(length)) },
@@ -56,15 +57,12 @@ pub fn unpack_layer(
         (None, Some(_)) => return Err(PyValueError::new_err("length needs an offset")),
     };
     if source < 0 {
-        return Err(os_error(&crate::fs::Failure::at("")(nix::errno::Errno::EBADF)));
+        return Err(os_failure(nix::errno::Errno::EBADF));
     }
     // SAFETY: not negative; the caller keeps the descriptor open over the call, as with any os function.
     let source = unsafe { BorrowedFd::borrow_raw(source) };
-    let outcome = py.detach(|| unpack::unpack(source, origin, &target));
-    let (totals, entries) = outcome.map_err(|error| match error {
-        Error::System(failure) => os_error(&failure),
-        Error::Refused(sentence) => storage_error(py, sentence),
-    })?;
+    let outcome = py.detach(|| unpack::unpack(source, origin, &target, recipe.as_deref()));
+    let (totals, entries) = outcome.map_err(|error| raised(py, error))?;
     Ok(Unpacked {
         diff_id: totals.diff_id,
         digest: totals.digest,
@@ -72,6 +70,19 @@ pub fn unpack_layer(
         compressed_size: totals.compressed_size,
         entries,
     })
+}
+
+/// What went wrong, as Python's exception.
+pub(super) fn raised(py: Python<'_>, error: Error) -> PyErr {
+    match error {
+        Error::System(failure) => os_error(&failure),
+        Error::Refused(sentence) => storage_error(py, sentence),
+    }
+}
+
+/// An errno about no file in particular.
+pub(super) fn os_failure(errno: nix::errno::Errno) -> PyErr {
+    os_error(&crate::fs::Failure::at("")(errno))
 }
 
 /// Looked up when raised: the extension is imported before `hyrun.errors` is.

@@ -10,6 +10,7 @@ use super::error::{Result, damaged};
 use super::limits;
 use super::number::field;
 use super::pax::{Pax, check_global};
+use super::recipe::Writer;
 use super::source::{Source, Totals};
 use super::sparse::Sparse;
 
@@ -71,7 +72,7 @@ impl<'fd> Reader<'fd> {
         }
     }
 
-    /// The next bytes of the current entry's content; empty at its end. Take them with [`Self::consume`].
+    /// The next bytes of the current entry's content; empty at its end. Take them with [`Self::take`].
     pub(super) fn content(&mut self) -> Result<&[u8]> {
         if self.left == 0 {
             return Ok(&[]);
@@ -84,9 +85,20 @@ impl<'fd> Reader<'fd> {
         Ok(&ready[..count])
     }
 
-    pub(super) fn consume(&mut self, amount: usize) {
-        self.source.consume(amount);
+    fn consume(&mut self, amount: usize) -> Result<()> {
         self.left -= amount as u64;
+        self.source.consume(amount)
+    }
+
+    /// Take content that goes to a file; [`Self::recipe`] is to be told which one.
+    pub(super) fn take(&mut self, amount: usize) {
+        self.left -= amount as u64;
+        self.source.take(amount);
+    }
+
+    /// Where it is written down what was taken.
+    pub(super) fn recipe(&mut self) -> Option<&mut Writer> {
+        self.source.recipe()
     }
 
     /// Read what follows the archive.
@@ -129,7 +141,7 @@ impl<'fd> Reader<'fd> {
             if count == 0 {
                 return Ok(());
             }
-            self.consume(count);
+            self.consume(count)?;
         }
     }
 
@@ -170,7 +182,7 @@ impl<'fd> Reader<'fd> {
                 break;
             }
             data.extend_from_slice(ready);
-            self.consume(count);
+            self.consume(count)?;
         }
         self.skip_content()?;
         Ok(data)

@@ -7,6 +7,7 @@ use super::error::{Error, Result, damaged};
 use super::gzip::Members;
 use super::input::{Input, digest_of};
 use super::limits;
+use super::recipe::Writer;
 use super::zstd::Frames;
 use crate::fs::Failure;
 
@@ -72,10 +73,12 @@ pub(super) struct Source<'fd> {
     filled: usize,
     hasher: Sha256,
     size: u64,
+    /// Gets to know every byte, as it is or as the content of a file.
+    recipe: Option<Writer>,
 }
 
 impl<'fd> Source<'fd> {
-    pub(super) fn new(mut input: Input<'fd>) -> Result<Self> {
+    pub(super) fn new(mut input: Input<'fd>, recipe: Option<Writer>) -> Result<Self> {
         let peeked = input.peek(4).map(drop);
         let failure = input.failure();
         let decoder = peeked.and_then(|()| Decoder::new(input));
@@ -86,6 +89,7 @@ impl<'fd> Source<'fd> {
             filled: 0,
             hasher: Sha256::new(),
             size: 0,
+            recipe,
         })
     }
 
@@ -102,8 +106,23 @@ impl<'fd> Source<'fd> {
         Ok(&self.buffer[self.start..self.filled])
     }
 
-    pub(super) fn consume(&mut self, amount: usize) {
+    pub(super) fn consume(&mut self, amount: usize) -> Result<()> {
+        let end = (self.start + amount).min(self.filled);
+        if let Some(recipe) = &mut self.recipe {
+            recipe.raw(&self.buffer[self.start..end])?;
+        }
+        self.start = end;
+        Ok(())
+    }
+
+    /// Take bytes that go to a file, which [`Self::recipe`] is to be told of.
+    pub(super) fn take(&mut self, amount: usize) {
         self.start = (self.start + amount).min(self.filled);
+    }
+
+    /// Where it is written down what was taken.
+    pub(super) fn recipe(&mut self) -> Option<&mut Writer> {
+        self.recipe.as_mut()
     }
 
     /// Fill a slice; returns less than its length only at the end.
@@ -116,7 +135,7 @@ impl<'fd> Source<'fd> {
                 break;
             }
             into[done..done + count].copy_from_slice(&ready[..count]);
-            self.consume(count);
+            self.consume(count)?;
             done += count;
         }
         Ok(done)
@@ -125,10 +144,14 @@ impl<'fd> Source<'fd> {
     /// Read what is left, so that both digests are over everything.
     pub(super) fn finish(mut self) -> Result<Totals> {
         loop {
-            self.start = self.filled;
-            if self.peek()?.is_empty() {
+            let count = self.peek()?.len();
+            if count == 0 {
                 break;
             }
+            self.consume(count)?;
+        }
+        if let Some(recipe) = self.recipe.take() {
+            recipe.finish()?;
         }
         let plain = matches!(self.decoder, Decoder::Plain(_));
         let input = self.decoder.input();

@@ -15,6 +15,7 @@ use super::input::{Input, Origin};
 use super::memory::Memory;
 use super::parents::{Directory, Missing, Parents, link};
 use super::reader::Reader;
+use super::recipe::Writer;
 use super::source::{Source, Totals};
 use super::whiteout::{Meaning, meaning};
 use super::{content, node, path};
@@ -22,12 +23,23 @@ use crate::fs::{DIRECTORY, Failure, file_type, is_whiteout, stat_at};
 use crate::tree;
 
 /// Unpack the layer that `source` holds into the empty directory `target`; returns its totals and its entries.
-pub(super) fn unpack(source: BorrowedFd<'_>, origin: Origin, target: &Path) -> Result<(Totals, u64)> {
+///
+/// `recipe` is a directory for what it takes to write the same tar again.
+pub(super) fn unpack(
+    source: BorrowedFd<'_>,
+    origin: Origin,
+    target: &Path,
+    recipe: Option<&Path>,
+) -> Result<(Totals, u64)> {
     let root = open(target, DIRECTORY, Mode::empty()).map_err(Failure::at(target))?;
     if !tree::is_empty(root.as_fd()).map_err(Failure::at(target))? {
         return Err(Failure::at(target)(Errno::ENOTEMPTY).into());
     }
-    let mut reader = Reader::new(Source::new(Input::new(source, origin))?);
+    let recipe = match recipe {
+        Some(path) => Some(Writer::new(open(path, DIRECTORY, Mode::empty()).map_err(Failure::at(path))?)?),
+        None => None,
+    };
+    let mut reader = Reader::new(Source::new(Input::new(source, origin), recipe)?);
     let mut layer = Layer { parents: Parents::new(root, target.to_owned()), memory: Memory::default() };
     while let Some(entry) = reader.next()? {
         layer.apply(&entry, &mut reader)?;
@@ -77,7 +89,7 @@ impl Layer {
         }
         let root = self.parents.root();
         node::clear_xattrs(root).and_then(|()| node::describe(root, entry)).map_err(self.parents.failure(b""))?;
-        self.memory.remember(Vec::new(), entry.mtime)
+        self.memory.remember(Vec::new(), entry)
     }
 
     fn create(&mut self, directory: &Rc<Directory>, name: &[u8], entry: &Entry, reader: &mut Reader<'_>) -> Result<()> {
@@ -86,36 +98,42 @@ impl Layer {
         let name = place.as_c_str();
         let node = |kind: SFlag, device: u64| mknodat(fd, name, kind, Mode::S_IRUSR | Mode::S_IWUSR, device);
         match &entry.kind {
-            Kind::Directory => return self.create_directory(directory, &place, entry),
-            Kind::HardLink(source) => return self.create_link(directory, &place, entry, source),
+            Kind::Directory => return self.create_directory(directory, &place, entry, reader),
+            Kind::HardLink(source) => return self.create_link(directory, &place, entry, source, reader),
             Kind::File { sparse, .. } => {
                 let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                let file: OwnedFd =
-                    self.replacing(directory, &place, || openat(fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR))?;
+                let file: OwnedFd = self
+                    .replacing(directory, &place, reader, || openat(fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR))?;
                 let path = directory.child(name.to_bytes());
-                content::write(reader, &file, sparse.as_ref(), self.parents.failure(&path))?;
+                content::write(reader, &file, sparse.as_ref(), &path, self.parents.failure(&path))?;
                 return node::describe(file.as_fd(), entry)
                     .and_then(|()| node::set_times(file.as_fd(), entry.mtime))
                     .map_err(|errno| self.metadata_failure(&path, entry, errno));
             }
             Kind::Symlink(target) => {
                 let target = c_string(target)?;
-                self.replacing(directory, &place, || symlinkat(target.as_c_str(), fd, name))?;
+                self.replacing(directory, &place, reader, || symlinkat(target.as_c_str(), fd, name))?;
             }
             Kind::Character(major, minor) => {
-                self.replacing(directory, &place, || node(SFlag::S_IFCHR, makedev(*major, *minor)))?;
+                self.replacing(directory, &place, reader, || node(SFlag::S_IFCHR, makedev(*major, *minor)))?;
             }
             Kind::Block(major, minor) => {
-                self.replacing(directory, &place, || node(SFlag::S_IFBLK, makedev(*major, *minor)))?;
+                self.replacing(directory, &place, reader, || node(SFlag::S_IFBLK, makedev(*major, *minor)))?;
             }
-            Kind::Fifo => self.replacing(directory, &place, || node(SFlag::S_IFIFO, 0))?,
+            Kind::Fifo => self.replacing(directory, &place, reader, || node(SFlag::S_IFIFO, 0))?,
         }
         node::describe_name(fd, name, entry, matches!(entry.kind, Kind::Symlink(_)))
             .map_err(|errno| self.metadata_failure(&directory.child(name.to_bytes()), entry, errno))
     }
 
     /// An existing directory is kept with its content and described anew.
-    fn create_directory(&mut self, directory: &Rc<Directory>, place: &CString, entry: &Entry) -> Result<()> {
+    fn create_directory(
+        &mut self,
+        directory: &Rc<Directory>,
+        place: &CString,
+        entry: &Entry,
+        reader: &mut Reader<'_>,
+    ) -> Result<()> {
         let fd = directory.fd.as_fd();
         let path = directory.child(place.as_bytes());
         let make = || mkdirat(fd, place.as_c_str(), Mode::S_IRWXU);
@@ -126,7 +144,7 @@ impl Layer {
                 let stat = stat_at(fd, place).map_err(self.parents.failure(&path))?;
                 existing = file_type(&stat) == SFlag::S_IFDIR;
                 if !existing {
-                    self.clear(directory, place, &stat)?;
+                    self.clear(directory, place, &stat, reader)?;
                     opaque = self.memory.take_hidden(&path);
                     make().map_err(self.parents.failure(&path))?;
                 }
@@ -142,11 +160,18 @@ impl Layer {
             node::set_opaque(child).map_err(self.parents.failure(&path))?;
         }
         node::describe(child, entry).map_err(|errno| self.metadata_failure(&path, entry, errno))?;
-        self.memory.remember(path, entry.mtime)
+        self.memory.remember(path, entry)
     }
 
     /// A hard link's source is resolved like an entry's own path and must be of this layer.
-    fn create_link(&mut self, directory: &Rc<Directory>, place: &CString, entry: &Entry, source: &[u8]) -> Result<()> {
+    fn create_link(
+        &mut self,
+        directory: &Rc<Directory>,
+        place: &CString,
+        entry: &Entry,
+        source: &[u8],
+        reader: &mut Reader<'_>,
+    ) -> Result<()> {
         let why = |what: &str| refused(&entry.name, format!("hard link to {}: {what}", quoted(source)));
         let components = path::components(source).map_err(why)?;
         let Some((last, parents)) = components.split_last() else {
@@ -174,13 +199,11 @@ impl Layer {
         {
             return Ok(());
         }
-        let result = self.replacing(directory, place, || link((&from, &name), (directory, place)));
-        match result {
-            Err(Error::System(failure)) if failure.errno == Errno::ENOENT => {
-                Err(why("the link would replace the directory that holds it"))
-            }
-            result => result,
+        let path = directory.child(place.as_bytes());
+        if from.path.strip_prefix(path.as_slice()).is_some_and(|rest| matches!(rest, [] | [b'/', ..])) {
+            return Err(why("the link would replace the directory that holds it"));
         }
+        self.replacing(directory, place, reader, || link((&from, &name), (directory, place)))
     }
 
     /// OCI's whiteout becomes overlayfs's. It hides the layers below only: what this layer has, stays.
@@ -208,20 +231,27 @@ impl Layer {
         &mut self,
         directory: &Rc<Directory>,
         place: &CString,
+        reader: &mut Reader<'_>,
         create: impl Fn() -> nix::Result<T>,
     ) -> Result<T> {
         let mut result = create();
         if matches!(result, Err(Errno::EEXIST)) {
             let path = directory.child(place.as_bytes());
             let stat = stat_at(directory.fd.as_fd(), place).map_err(self.parents.failure(&path))?;
-            self.clear(directory, place, &stat)?;
+            self.clear(directory, place, &stat, reader)?;
             result = create();
         }
         Ok(result.map_err(|errno| self.parents.failure(&directory.child(place.as_bytes()))(errno))?)
     }
 
     /// Remove what an earlier entry made. What it hid below stays hidden.
-    fn clear(&mut self, directory: &Rc<Directory>, place: &CString, stat: &FileStat) -> Result<()> {
+    fn clear(
+        &mut self,
+        directory: &Rc<Directory>,
+        place: &CString,
+        stat: &FileStat,
+        reader: &mut Reader<'_>,
+    ) -> Result<()> {
         let fd = directory.fd.as_fd();
         let path = directory.child(place.as_bytes());
         self.parents.forget();
@@ -231,10 +261,19 @@ impl Layer {
                 self.memory.hide(path.clone())?;
             }
             drop(child);
+            if let Some(recipe) = reader.recipe() {
+                return recipe.replace(fd, place, &path);
+            }
             return tree::remove_at(fd, place).map_err(|failure| self.parents.failure(&path)(failure.errno).into());
         }
         if is_whiteout(stat) {
             self.memory.hide(path.clone())?;
+        }
+        if let Some(recipe) = reader.recipe()
+            && file_type(stat) == SFlag::S_IFREG
+            && stat.st_size > 0
+        {
+            return recipe.replace(fd, place, &path);
         }
         let removed = unlinkat(fd, place.as_c_str(), UnlinkatFlags::NoRemoveDir);
         Ok(removed.map_err(self.parents.failure(&path))?)

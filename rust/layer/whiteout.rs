@@ -13,9 +13,9 @@ pub(super) enum Meaning<'a> {
     Aufs,
 }
 
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
-const PREFIX: &[u8] = b".wh.";
+pub(super) const PREFIX: &[u8] = b".wh.";
 
 /// Tell a whiteout from a file.
 pub(super) fn meaning<'a>(components: &[&'a [u8]]) -> Result<Meaning<'a>, &'static str> {

@@ -12,19 +12,19 @@ const STEP: usize = 1 << 30;
 const BUFFER: usize = 256 << 10;
 
 /// Copies contents, remembering what this pair of file systems cannot do.
-pub(super) struct Copier {
+pub(crate) struct Copier {
     can_clone: bool,
     can_copy_range: bool,
     buffer: Vec<u8>,
 }
 
 impl Copier {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { can_clone: true, can_copy_range: true, buffer: Vec::new() }
     }
 
     /// Copy `length` bytes of an open file into an empty one.
-    pub(super) fn copy(&mut self, source: BorrowedFd<'_>, target: BorrowedFd<'_>, length: i64) -> nix::Result<()> {
+    pub(crate) fn copy(&mut self, source: BorrowedFd<'_>, target: BorrowedFd<'_>, length: i64) -> nix::Result<()> {
         if length == 0 {
             return Ok(());
         }

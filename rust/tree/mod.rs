@@ -21,25 +21,26 @@ use nix::sys::stat::{Mode, fstat};
 use crate::fs::DIRECTORY;
 
 pub(crate) use copy::copy;
+pub(crate) use file::Copier;
 pub(crate) use remove::{remove, remove_at};
 
 /// Levels whose directories stay open while the walk is below them; deeper ones are opened again through `..`.
-const OPEN_LEVELS: usize = 32;
+pub(crate) const OPEN_LEVELS: usize = 32;
 
 /// Which directory this is, to notice when `..` is not the one that the walk came from.
-type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
-fn identity(fd: BorrowedFd<'_>) -> nix::Result<Identity> {
+pub(crate) fn identity(fd: BorrowedFd<'_>) -> nix::Result<Identity> {
     fstat(fd).map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// Open the parent of a directory and check that it is the one expected: directories can be moved meanwhile.
-fn open_parent(fd: BorrowedFd<'_>, expected: Identity) -> nix::Result<OwnedFd> {
+pub(crate) fn open_parent(fd: BorrowedFd<'_>, expected: Identity) -> nix::Result<OwnedFd> {
     let parent = openat(fd, c"..", DIRECTORY, Mode::empty())?;
     if identity(parent.as_fd())? == expected { Ok(parent) } else { Err(Errno::ESTALE) }
 }
 
-fn is_dot(name: &[u8]) -> bool {
+pub(crate) fn is_dot(name: &[u8]) -> bool {
     name == b"." || name == b".."
 }
 

@@ -145,13 +145,13 @@ class Hyrun:
         return {entry.name for entry in (self.root / kind).iterdir()}
 
     def tree(self) -> set[str]:
-        """Return every path of the store and the run directory but what is inside of layers."""
+        """Return every path of the store and the run directory but what is inside of layers, and the log of events."""
         found = set()
         for top in (self.root, self.run):
             for directory, names, files in os.walk(top):
                 if directory == str(self.root / "layers"):
                     names[:] = []
-                found.update(os.path.join(directory, name) for name in (*names, *files))
+                found.update(os.path.join(directory, name) for name in (*names, *files) if name != "events.log")
         return found
 
 

@@ -5,14 +5,19 @@ import re
 from e2e.command import COMMAND, PATIENCE, Hyrun
 
 #: What changes something outside of the process (openat only when it makes a file), or comes before such a change.
-CALLS = "mkdir,mkdirat,symlink,symlinkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,clone,clone3,flock,openat"
+CALLS = (
+    "mkdir,mkdirat,symlink,symlinkat,rename,renameat,renameat2,unlink,unlinkat,rmdir,clone,clone3,flock,openat,"
+    "pidfd_send_signal"
+)
 #: At how many of them a command is killed, spread evenly.
 POINTS = 25
 
 
-def points(hyrun: Hyrun, arguments: tuple[str, ...], limit: int = POINTS, *, code: int = 0) -> list[tuple[str, int]]:
+def points(
+    hyrun: Hyrun, arguments: tuple[str, ...], limit: int = POINTS, *, code: int = 0, calls: str = CALLS
+) -> list[tuple[str, int]]:
     """Return (system call, its how manyeth) for the calls that a command makes once it has met the store."""
-    assert _traced(hyrun, ["-e", f"trace={CALLS}"], arguments) == code
+    assert _traced(hyrun, ["-e", f"trace={calls}"], arguments) == code
     counts: dict[str, int] = {}
     found = []
     met = False

@@ -48,6 +48,14 @@ def test_ps_quiet_prints_short_ids_and_full_ones(hyrun: Hyrun) -> None:
         ("volume=/n", ["one"]),
         ("ancestor=busybox", ["two", "one"]),
         ("ancestor=entry", []),
+        ("name=^one$", ["one"]),
+        ("name=^/tw", ["two"]),
+        ("name=^o$", []),
+        ("network=none", ["two", "one"]),
+        ("network=host", []),
+        ("before=two", ["one"]),
+        ("since=one", ["two"]),
+        ("since=two", []),
     ],
 )
 def test_ps_filters(hyrun: Hyrun, text: str, names: list[str]) -> None:
@@ -56,8 +64,48 @@ def test_ps_filters(hyrun: Hyrun, text: str, names: list[str]) -> None:
     assert hyrun.lines("ps", "-a", "--filter", text, "--format", "{{.Names}}") == names
 
 
-def test_ps_refuses_an_unknown_filter(hyrun: Hyrun) -> None:
-    assert "bad" in hyrun.refused("ps", "--filter", "bad=x", code=1)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bad=x", "bad"),
+        ("health=healthy", "health"),
+        ("status=up", "status=up"),
+        ("exited=x", "exited=x"),
+        ("before=nosuch", "nosuch"),
+    ],
+)
+def test_ps_refuses_a_filter_that_means_nothing(hyrun: Hyrun, text: str, words: str) -> None:
+    assert words in hyrun.refused("ps", "--filter", text, code=1)
+
+
+def test_ps_filters_by_image_id_and_by_what_is_made_on_top(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "true")
+    hyrun("run", "--name", "two", "filled", "true")
+    image = hyrun.out("images", "-q", "--no-trunc", "busybox")
+    form = ("ps", "-a", "--format", "{{.Names}}", "--filter")
+    assert hyrun.lines(*form, f"ancestor={image[:20]}") == ["two", "one"]
+    assert hyrun.lines(*form, "ancestor=filled") == ["two"]
+
+
+def test_ps_shows_the_last_ones_whatever_their_state(hyrun: Hyrun) -> None:
+    for name in ("one", "two", "three"):
+        hyrun("run", "--name", name, "busybox", "true")
+    assert hyrun.lines("ps", "-n", "2", "--format", "{{.Names}}") == ["three", "two"]
+    assert hyrun.lines("ps", "-l", "--format", "{{.Names}}") == ["three"]
+    assert hyrun.lines("ps", "-n", "-1") == hyrun.lines("ps")
+
+
+def test_ps_shows_how_large_they_are(hyrun: Hyrun) -> None:
+    script = "dd if=/dev/zero of=/file bs=1000 count=5 2>/dev/null; ln /file /link"
+    hyrun("run", "--name", "one", "busybox", "sh", "-c", script)
+    header, row = hyrun.lines("ps", "-as")
+    assert header.endswith("SIZE")
+    assert "5kB (virtual " in row
+    assert hyrun.out("ps", "-a", "--format", "{{.Size}}").startswith("5kB (virtual ")
+    seen = hyrun.inspect("one", "-s")
+    assert seen["SizeRw"] == 5000
+    assert seen["SizeRootFs"] - 5000 == int(hyrun.out("image", "inspect", "-f", "{{.Size}}", "busybox"))
+    assert "SizeRw" not in hyrun.inspect("one")
 
 
 def test_ps_formats(hyrun: Hyrun) -> None:
@@ -152,6 +200,72 @@ def test_inspect_has_dockers_fields(hyrun: Hyrun) -> None:
     assert "A=1" in seen["Config"]["Env"]
     assert seen["Image"] == hyrun.lines("images", "-q", "--no-trunc", "busybox")[0]
     assert Path(seen["GraphDriver"]["Data"]["UpperDir"]).is_dir()
+
+
+def test_inspect_of_a_foreground_container_has_dockers_types(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "-v", "named:/n:ro", "-v", "/anonymous", "-v", "./host:/h", "busybox", "true")
+    seen = hyrun.inspect("one")
+    assert sorted(seen["HostConfig"]["Binds"]) == sorted([f"{hyrun.cwd}/host:/h", "named:/n:ro"])
+    assert seen["HostConfig"]["RestartPolicy"] == {"Name": "no", "MaximumRetryCount": 0}
+    assert seen["HostConfig"]["LogConfig"] == {"Type": "none", "Config": {}}
+    assert (seen["LogPath"], seen["RestartCount"], seen["HostConfig"]["Init"]) == ("", 0, False)
+    names = ("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce")
+    assert [seen["Config"][name] for name in names] == [False, True, True, False, False, False]
+    state = seen["State"]
+    assert [state[name] for name in ("Paused", "Restarting", "OOMKilled", "Dead", "Error")] == [False] * 4 + [""]
+    assert seen["NetworkSettings"]["Networks"]["none"]["IPAddress"] == ""
+    assert hyrun.out("inspect", "-f", "{{.NetworkSettings.IPAddress}}|{{.State.Running}}", "one") == "|false"
+
+
+def test_rename(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "true")
+    hyrun("run", "--name", "other", "busybox", "true")
+    assert hyrun("rename", "one", "two").stdout == ""
+    assert hyrun.lines("ps", "-a", "--format", "{{.Names}}") == ["other", "two"]
+    assert "in use" in hyrun.refused("rename", "two", "other", code=1)
+    assert "already" in hyrun.refused("container", "rename", "two", "two", code=1)
+    hyrun("run", "--rm", "--name", "one", "busybox", "true")
+
+
+def test_rename_of_a_running_container_that_is_removed_at_its_end(hyrun: Hyrun) -> None:
+    before = hyrun.tree()
+    process = hyrun.sleeper("--name", "one", "--rm")
+    hyrun("rename", "one", "two")
+    hyrun("kill", "two")
+    assert process.wait(PATIENCE) == 137
+    assert {path for path in hyrun.tree() - before if "/locks/" not in path} == set()
+
+
+def test_port_has_nothing_to_list(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "true")
+    assert hyrun("port", "one").stdout == ""
+    assert "80/tcp" in hyrun.refused("port", "one", "80", code=1)
+    assert "53/udp" in hyrun.refused("container", "port", "one", "53/udp", code=1)
+    assert "99999" in hyrun.refused("port", "one", "99999", code=1)
+    assert "nosuch" in hyrun.refused("port", "nosuch", code=1)
+
+
+def test_prune_removes_what_does_not_run(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "-l", "keep=me", "-v", "/data", "busybox", "true")
+    hyrun("run", "--name", "two", "busybox", "sh", "-c", "exit 1", code=1)
+    process = hyrun.sleeper("--name", "three")
+    ids = {name: hyrun.record(name)["Id"] for name in ("one", "two", "three")}
+    assert "--force" in hyrun.refused("container", "prune", code=1)
+    assert hyrun.lines("container", "prune", "-f", "--filter", "until=10m") == ["Total reclaimed space: 0B"]
+    assert hyrun.lines("container", "prune", "-f", "--filter", "label!=keep") == [
+        "Deleted Containers:",
+        ids["two"],
+        "",
+        "Total reclaimed space: 0B",
+    ]
+    assert ids["one"] in hyrun.lines("container", "prune", "-f")
+    assert hyrun.left("containers") == {ids["three"]}
+    assert len(hyrun.left("volumes")) == 1
+    assert process.poll() is None
+
+
+def test_rm_refuses_links_by_name(hyrun: Hyrun) -> None:
+    assert "--link" in hyrun.refused("rm", "-l", "one", code=1)
 
 
 def test_inspect_of_a_running_container_has_its_pid(hyrun: Hyrun) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import Hyrun
+from e2e.command import Hyrun, until
 from e2e.killing import kill as _kill
 from e2e.killing import points as _points
 
@@ -15,10 +15,11 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs st
 
 def _nothing_is_left(hyrun: Hyrun) -> None:
     for identifier in hyrun.lines("ps", "-aq"):
-        hyrun("rm", "-v", identifier)
+        hyrun("rm", "-f", "-v", identifier)
     hyrun("volume", "prune", "-f")
     assert [hyrun.left(kind) for kind in ("containers", "names", "volumes", "tmp")] == [set()] * 4
-    assert os.listdir(hyrun.run) == []
+    assert set(os.listdir(hyrun.run)) <= {"events.log"}
+    until(lambda: _processes_of(hyrun.root) == [], "no process is left")
 
 
 def _processes_of(store: Path) -> list[str]:
@@ -66,3 +67,92 @@ def test_rm(hyrun: Hyrun) -> None:
         if listed:
             hyrun("rm", "-v", "victim")
     _nothing_is_left(hyrun)
+
+
+def _state(hyrun: Hyrun) -> tuple[str, int]:
+    """Return what the container `victim` is doing, and its exit code."""
+    found = hyrun.lines("ps", "-a", "--filter", "name=victim", "--format", "{{.State}}")
+    if not found:
+        return "", 0
+    return found[0], int(hyrun.out("inspect", "-f", "{{.State.ExitCode}}", "victim"))
+
+
+def test_run_in_the_background(hyrun: Hyrun) -> None:
+    arguments = ("run", "-d", "--name", "victim", "-v", "/data", "filled", "sh", "-c", "exit 5")
+    points = _points(hyrun, arguments)
+    hyrun("rm", "-f", "-v", "victim")
+    for point in points:
+        _kill(hyrun, point, arguments)
+        until(lambda: _state(hyrun)[0] in ("", "created", "exited"), "it has ended, or never was")
+        status, code = _state(hyrun)
+        # It has run (5), was killed with its starter (255: nobody knows), or has not run.
+        assert code in (5, 255, 0), (point, status, code)
+        assert status != "exited" or code != 0, point
+        if status:
+            hyrun("rm", "-f", "-v", "victim")
+    _nothing_is_left(hyrun)
+
+
+def test_stop_and_removal_of_one_that_runs(hyrun: Hyrun) -> None:
+    made = (
+        "run",
+        "-d",
+        "--name",
+        "victim",
+        "-v",
+        "/data",
+        "filled",
+        "sh",
+        "-c",
+        "trap 'exit 7' TERM; while :; do sleep 0.02; done",
+    )
+    for arguments in (("stop", "-t", "5", "victim"), ("rm", "-f", "-v", "victim")):
+        hyrun(*made)
+        for point in _points(hyrun, arguments)[::2]:
+            if _state(hyrun)[0] != "running":
+                hyrun("rm", "-f", "-v", "victim")
+                hyrun(*made)
+            _kill(hyrun, point, arguments)
+            status, code = _state(hyrun)
+            assert code in (0, 7, 137), (point, status, code)
+        hyrun("rm", "-f", "-v", "victim")
+    _nothing_is_left(hyrun)
+
+
+def test_exec(hyrun: Hyrun) -> None:
+    hyrun("run", "-d", "--name", "victim", "busybox", "sleep", "600")
+    arguments = ("exec", "victim", "sleep", "0.01")
+    # It changes nothing in the store: also where it makes, waits and reads.
+    for point in _points(hyrun, arguments, calls="clone,flock,pipe2,mmap,fcntl,ppoll,waitid,signalfd4,read,pidfd_open"):
+        _kill(hyrun, point, arguments)
+        assert hyrun.out("exec", "victim", "echo", "alive") == "alive"
+    until(lambda: len(hyrun.out("exec", "victim", "ps").splitlines()) == 3, "what was killed has left nobody inside")
+    hyrun("rm", "-f", "victim")
+    _nothing_is_left(hyrun)
+
+
+def test_many_cycles_leave_nothing(hyrun: Hyrun) -> None:
+    for number in range(100):
+        flags = ("-v", "/data") if number % 2 else ("-t",)
+        hyrun("run", "-d", "--name", "cycle", *flags, "busybox", "sleep", "600")
+        hyrun("exec", "cycle", "true")
+        hyrun("rm", "-f", "-v", "cycle")
+    _nothing_is_left(hyrun)
+    assert hyrun.mounts() == []
+
+
+def test_commit(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "box", "filled", "sh", "-c", "touch /made; rm /etc/hello; chown 5 /etc/passwd")
+    arguments = ("commit", "box", "mine:1")
+    points = _points(hyrun, arguments)
+    hyrun("rmi", "mine:1")
+    before = [hyrun.left(kind) for kind in ("layers", "images", "tmp")]
+    for point in points[::2]:
+        _kill(hyrun, point, arguments)
+        # What is listed is whole: every layer of it is there.
+        for image in hyrun.lines("images", "-q", "--no-trunc", "--filter", "since=filled"):
+            assert hyrun.sh("ls /made; test ! -e /etc/hello", image=image) == "/made"
+            hyrun("save", "-o", "saved.tar", image)
+        hyrun(*arguments)
+        hyrun("rmi", "-f", *set(hyrun.lines("images", "-q", "--no-trunc", "--filter", "since=filled")))
+    assert [hyrun.left(kind) for kind in ("layers", "images", "tmp")] == before

@@ -8,6 +8,8 @@ from pathlib import Path
 
 #: One per process, made by its first spawn and kept: hyrun-init, sealed.
 LAUNCHER = "/memfd:hyrun-init (deleted)"
+#: One per process as well: the log of events, kept open.
+EVENTS = "/events.log"
 #: Where this machine's cgroup hierarchies are.
 _CGROUPS = sorted({line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines() if " cgroup" in line})
 
@@ -80,6 +82,8 @@ def descriptors() -> Counter[str]:
                 continue  # the one that this list was read through
     if found[LAUNCHER] == 1:
         del found[LAUNCHER]
+    for name in [name for name in found if EVENTS in name and found[name] == 1]:
+        del found[name]
     return found
 
 

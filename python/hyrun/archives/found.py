@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from hyrun.errors import InvalidArgument, StorageError
 from hyrun.image_config import ImageConfig, parse_config
-from hyrun.platforms import machine, rank
+from hyrun.platforms import Platform, machine, rank
 from hyrun.references import Reference, parse
 
 from .source import Member
@@ -27,22 +27,25 @@ class Found(NamedTuple):
     references: list[Reference]
 
 
-def checked_config(data: bytes, layers: int, name: str) -> ImageConfig:
-    """Check a configuration against its number of layers and this machine. Raises StorageError."""
+def checked_config(data: bytes, layers: int, name: str, wanted: Platform | None = None) -> ImageConfig:
+    """Check a configuration against its number of layers and ``wanted`` or this machine. Raises StorageError."""
     config = parse_config(data)
     if len(config["diff_ids"]) != layers:
         raise StorageError(
             f"image {name}: {layers} layers, but its configuration has {len(config['diff_ids'])} diff ids"
         )
-    if rank(config["os"], config["architecture"], config["variant"]) is None:
+    fits = rank if wanted is None else wanted.rank
+    if fits(config["os"], config["architecture"], config["variant"]) is None:
         platform = "/".join(filter(None, (config["os"], config["architecture"], config["variant"])))
-        raise foreign(name, [platform])
+        raise foreign(name, [platform], wanted)
     return config
 
 
-def foreign(name: str, platforms: list[str]) -> StorageError:
+def foreign(name: str, platforms: list[str], wanted: Platform | None = None) -> StorageError:
     """Return the error for an image of other machines only."""
     listed = ", ".join(dict.fromkeys(platforms)) or "nothing"
+    if wanted is not None:
+        return StorageError(f"image {name} is for {listed}, not for {wanted}: choose another --platform")
     return StorageError(f"image {name} is for {listed}; this machine runs linux/{machine()}: get that one")
 
 

@@ -6,10 +6,31 @@ import sys
 from typing import Annotated
 
 import typer
+import typer.main
 
 from hyrun.errors import HyrunError, NotSupported
 
-from . import containers, flags, image_care, images, output, run_help, system, volumes
+from . import (
+    commit,
+    containers,
+    ending,
+    events,
+    execute,
+    flag_help,
+    flags,
+    image_care,
+    images,
+    inside,
+    lifecycle,
+    logs,
+    output,
+    registry,
+    run,
+    save,
+    switches,
+    system,
+    volumes,
+)
 from .context import current
 
 USAGE = 125
@@ -48,10 +69,26 @@ def options(
     current.debug = debug
 
 
-app.command("run", context_settings=run_help.SETTINGS, rich_help_panel="Containers")(run_help.command())
+_FLAGGED = {
+    "run": (flags.RUN, flag_help.RUN, "IMAGE [COMMAND] [ARG]...", run.run),
+    "create": (flags.CREATE, flag_help.CREATE, "IMAGE [COMMAND] [ARG]...", run.create),
+    "exec": (flags.EXEC, flag_help.EXEC, "CONTAINER COMMAND [ARG]...", execute.execute),
+}
+for _name, _parts in _FLAGGED.items():
+    _command = flag_help.command(*_parts)
+    app.command(_name, context_settings=flag_help.SETTINGS, rich_help_panel="Containers")(_command)
+    containers.group.command(_name, context_settings=flag_help.SETTINGS)(_command)
 containers.register(app)
+lifecycle.register(app)
+ending.register(app)
+logs.register(app)
+events.register(app)
+commit.register(app)
+inside.register(app)
 images.register(app)
+save.register(app)
 image_care.register(app)
+registry.register(app)
 app.add_typer(volumes.app, name="volume", rich_help_panel="Volumes")
 system.register(app)
 
@@ -60,10 +97,17 @@ def main(arguments: list[str]) -> int:
     """Run one command and return its exit status."""
     try:
         _refuse_flags(arguments)
+        if any("=" in word for word in arguments):
+            arguments = switches.translate(typer.main.get_command(app), arguments)
         result = app(arguments, standalone_mode=False, prog_name="hyrun")
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         return output.pipe_closed()
+    except SystemExit as error:
+        # What Typer makes of a BrokenPipeError.
+        if isinstance(error.__context__, BrokenPipeError):
+            return output.pipe_closed()
+        raise
     except typer.TyperException as error:
         # Typer's own words, with usage and hint, for what it could not parse.
         show = getattr(error, "show", None)
@@ -87,12 +131,14 @@ def main(arguments: list[str]) -> int:
 
 def _refuse_flags(arguments: list[str]) -> None:
     """Say by name which of docker's flags is missing here; any other mistake is Typer's to explain."""
-    if "run" not in arguments:
+    words = [(index, word) for index, word in enumerate(arguments[:4]) if word in _FLAGGED]
+    if not words:
         return
-    name = flags.unsupported(arguments[arguments.index("run") + 1 :])
+    index, command = words[0]
+    name = flags.unsupported(arguments[index + 1 :], _FLAGGED[command][0])
     if name is not None:
         current.exit_with_cause = True
-        raise NotSupported(f"docker's flag {name} of run is not supported by hyrun yet: leave it out")
+        raise NotSupported(f"docker's flag {name} of {command} is not supported by hyrun yet: leave it out")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-SWITCH, VALUE, LIST = "switch", "value", "list"
+#: A switch is off unless given; one that is on is switched off by ``--name=false``.
+SWITCH, ON, VALUE, LIST = "switch", "on", "value", "list"
 
 
 class Flag:
@@ -27,10 +28,15 @@ class Flag:
         self.help = help
         self.field = name.replace("-", "_")
 
+    @property
+    def takes_value(self) -> bool:
+        """Whether the word behind it may be its value."""
+        return self.kind in (VALUE, LIST)
 
-_STORAGE, _PROCESS, _CONTAINER, _ENGINE = "Storage", "Process", "Container", "Engine"
 
-RUN: Final = (
+_STORAGE, _PROCESS, _CONTAINER, _ENGINE, _LIFE = "Storage", "Process", "Container", "Engine", "Life"
+
+_CREATE: Final = (
     Flag(
         "volume",
         "v",
@@ -76,7 +82,6 @@ RUN: Final = (
         "Replace the image's entrypoint; an empty one clears it.",
     ),
     Flag("interactive", "i", SWITCH, "", _PROCESS, "Pass stdin on; without it the container reads nothing."),
-    Flag("timeout", "", VALUE, "SECONDS", _PROCESS, "Kill the container after that time; exit status 124."),
     Flag("name", "", VALUE, "NAME", _CONTAINER, "Name of the container; one is made up otherwise."),
     Flag("hostname", "h", VALUE, "NAME", _CONTAINER, "Host name inside; the beginning of the id otherwise."),
     Flag("label", "l", LIST, "KEY[=VALUE]", _CONTAINER, "Set a label."),
@@ -89,6 +94,19 @@ RUN: Final = (
         "none (the default for now): a network of its own with lo only; host: the caller's.",
     ),
     Flag("rm", "", SWITCH, "", _CONTAINER, "Remove the container and its anonymous volumes when it ends."),
+    Flag("tty", "t", SWITCH, "", _PROCESS, "Give it a terminal."),
+    Flag("init", "", SWITCH, "", _PROCESS, "Run an init as pid 1 that forwards signals and reaps processes."),
+    Flag(
+        "restart",
+        "",
+        VALUE,
+        "POLICY",
+        _LIFE,
+        "Start it again when it ends: no, on-failure[:max], always or unless-stopped.",
+    ),
+    Flag("stop-signal", "", VALUE, "SIGNAL", _LIFE, "What stop sends; the image's choice or SIGTERM otherwise."),
+    Flag("stop-timeout", "", VALUE, "SECONDS", _LIFE, "How long stop waits before it kills: 10, or -1 for ever."),
+    Flag("log-opt", "", LIST, "KEY=VALUE", _LIFE, "max-size=10m begins a new log there, max-file=3 keeps that many."),
     Flag("cidfile", "", VALUE, "FILE", _ENGINE, "Write the container's id to a file, which must not exist."),
     Flag(
         "rootfs",
@@ -98,32 +116,51 @@ RUN: Final = (
         _ENGINE,
         "Use a directory of the host as the image, read-only; no IMAGE then.",
     ),
+    Flag("pull", "", VALUE, "always|missing|never", _ENGINE, "When to ask the registry for the image; missing."),
+    Flag("platform", "", VALUE, "OS/ARCH[/VARIANT]", _ENGINE, "The platform of the image, if it is for several."),
+    Flag("quiet", "q", SWITCH, "", _ENGINE, "Do not show the progress of a pull."),
+)
+
+#: `create` has those above, `run` these as well.
+CREATE: Final = _CREATE
+RUN: Final = (
+    *_CREATE,
+    Flag("detach", "d", SWITCH, "", _LIFE, "Leave it in the background and print its id."),
+    Flag("detach-keys", "", VALUE, "KEYS", _LIFE, "Keys that leave a terminal; ctrl-p,ctrl-q otherwise."),
+    Flag("sig-proxy", "", ON, "", _LIFE, "Pass signals on to the container; --sig-proxy=false does not."),
+    Flag("timeout", "", VALUE, "SECONDS", _PROCESS, "Kill the container after that time; exit status 124."),
     Flag("dry-run", "", SWITCH, "", _ENGINE, "Print the whole container as JSON and start nothing."),
+)
+
+EXEC: Final = (
+    Flag("detach", "d", SWITCH, "", _PROCESS, "Leave it in the background."),
+    Flag("interactive", "i", SWITCH, "", _PROCESS, "Pass stdin on; without it the command reads nothing."),
+    Flag("tty", "t", SWITCH, "", _PROCESS, "Give it a terminal."),
+    Flag("user", "u", VALUE, "USER[:GROUP]", _PROCESS, "Names or numbers, looked up in the container."),
+    Flag("workdir", "w", VALUE, "DIR", _PROCESS, "Working directory; the container's otherwise."),
+    Flag("env", "e", LIST, "NAME[=VALUE]", _PROCESS, "Set a variable; a name alone passes the caller's on."),
+    Flag("env-file", "", LIST, "FILE", _PROCESS, "Read variables from a file, one NAME=VALUE a line."),
 )
 
 #: What docker's `run` has besides; refused by name instead of being taken for the image.
 _UNSUPPORTED_NAMES: Final = """
 add-host annotation attach blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent cgroupns cpu-count
-cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems detach
-detach-keys device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops
+cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems device
+device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops
 disable-content-trust dns dns-opt dns-option dns-search domainname expose gpus group-add health-cmd
-health-interval health-retries health-start-interval health-start-period health-timeout init io-maxbandwidth
-io-maxiops ip ip6 ipc isolation kernel-memory label-file link link-local-ip log-driver log-opt mac-address memory
+health-interval health-retries health-start-interval health-start-period health-timeout io-maxbandwidth
+io-maxiops ip ip6 ipc isolation kernel-memory label-file link link-local-ip log-driver mac-address memory
 memory-reservation memory-swap memory-swappiness net net-alias network-alias no-healthcheck oom-kill-disable
-oom-score-adj pid pids-limit platform privileged publish publish-all pull quiet restart runtime security-opt
-shm-size sig-proxy stop-signal stop-timeout storage-opt sysctl tty ulimit use-api-socket userns uts volume-driver
-volumes-from
+oom-score-adj pid pids-limit privileged publish publish-all runtime security-opt
+shm-size storage-opt sysctl ulimit use-api-socket userns uts volume-driver volumes-from
 """
 UNSUPPORTED: Final = frozenset(_UNSUPPORTED_NAMES.split())
 UNSUPPORTED_LETTERS: Final = {
     "a": "attach",
     "c": "cpu-shares",
-    "d": "detach",
     "m": "memory",
     "p": "publish",
     "P": "publish-all",
-    "q": "quiet",
-    "t": "tty",
 }
 
 
@@ -140,7 +177,7 @@ def parse(arguments: list[str], flags: tuple[Flag, ...] = RUN) -> tuple[dict[str
     names = {flag.name: flag for flag in flags}
     letters = {flag.letter: flag for flag in flags if flag.letter}
     values: dict[str, object] = {
-        flag.field: [] if flag.kind == LIST else False if flag.kind == SWITCH else None for flag in flags
+        flag.field: [] if flag.kind == LIST else None if flag.kind == VALUE else flag.kind == ON for flag in flags
     }
     index = 0
 
@@ -169,7 +206,7 @@ def parse(arguments: list[str], flags: tuple[Flag, ...] = RUN) -> tuple[dict[str
             flag = names.get(name)
             if flag is None:
                 raise Unparsed
-            if flag.kind != SWITCH:
+            if flag.takes_value:
                 put(flag, text if equals else value())
             elif equals and text not in ("true", "1", "false", "0"):
                 raise Unparsed
@@ -182,7 +219,7 @@ def parse(arguments: list[str], flags: tuple[Flag, ...] = RUN) -> tuple[dict[str
             if flag is None:
                 raise Unparsed
             rest = rest[1:]
-            if flag.kind == SWITCH:
+            if not flag.takes_value:
                 values[flag.field] = True
             else:
                 put(flag, rest.removeprefix("=") or value())
@@ -190,10 +227,10 @@ def parse(arguments: list[str], flags: tuple[Flag, ...] = RUN) -> tuple[dict[str
     return values, arguments[index:]
 
 
-def unsupported(arguments: list[str]) -> str | None:
+def unsupported(arguments: list[str], flags: tuple[Flag, ...] = RUN) -> str | None:
     """Return the docker flag in ``arguments`` that made `parse` give up, as written; None when it was another."""
-    known = {flag.name: flag for flag in RUN}
-    letters = {flag.letter: flag for flag in RUN if flag.letter}
+    known = {flag.name: flag for flag in flags}
+    letters = {flag.letter: flag for flag in flags if flag.letter}
     index = 0
     while index < len(arguments):
         word = arguments[index]
@@ -207,7 +244,7 @@ def unsupported(arguments: list[str]) -> str | None:
             flag = known.get(name)
             if flag is None:
                 return None
-            index += flag.kind != SWITCH and not equals
+            index += flag.takes_value and not equals
             continue
         for position, letter in enumerate(word[1:], 1):
             if letter in UNSUPPORTED_LETTERS:
@@ -215,7 +252,7 @@ def unsupported(arguments: list[str]) -> str | None:
             flag = letters.get(letter)
             if flag is None:
                 return None
-            if flag.kind != SWITCH:
+            if flag.takes_value:
                 index += position == len(word) - 1
                 break
     return None

@@ -10,11 +10,15 @@ import typer
 
 from hyrun.errors import HyrunError
 
+from . import completion
 from .context import store
 
 _PANEL = "Images"
 group = typer.Typer(no_args_is_help=True, help="Work with images. Example: hyrun image ls")
 _HEADERS = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
+_Names = Annotated[
+    list[str], typer.Argument(metavar="IMAGE...", help="Names or ids.", autocompletion=completion.images)
+]
 _COLUMNS = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
 
 
@@ -101,7 +105,7 @@ def images(
 
 
 def tag(
-    source: Annotated[str, typer.Argument(metavar="IMAGE", help="Name or id.")],
+    source: Annotated[str, typer.Argument(metavar="IMAGE", help="Name or id.", autocompletion=completion.images)],
     target: Annotated[str, typer.Argument(metavar="NAME[:TAG]", help="The further name.")],
 ) -> None:
     """Give an image one more name.
@@ -114,7 +118,7 @@ def tag(
 
 
 def rmi(
-    names: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Names or ids.")],
+    names: _Names,
     force: Annotated[bool, typer.Option("--force", "-f", help="Remove all names of an id.")] = False,
 ) -> None:
     """Remove names, and images with their last name.
@@ -137,7 +141,7 @@ def rmi(
 
 
 def inspect(
-    names: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Names or ids.")],
+    names: _Names,
     format_: Annotated[
         str | None, typer.Option("--format", "-f", help="json, or a Go template such as '{{.Id}}'.")
     ] = None,

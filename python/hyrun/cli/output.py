@@ -29,6 +29,7 @@ __all__ = [
     "message",
     "pipe_closed",
     "print_json",
+    "print_lines",
     "progress",
     "short_id",
     "size",
@@ -102,11 +103,11 @@ def emit(
     fmt = (fmt or "").strip(" ") or "table"
     if fmt == "table":
         if quiet_key is not None:
-            _lines([str(item[quiet_key]) for item in items])
+            print_lines([str(item[quiet_key]) for item in items])
         else:
             table(headers, [[str(item[column]) for column in columns] for item in items])
     elif fmt == "json":
-        _lines([to_json(item) for item in items])
+        print_lines([to_json(item) for item in items])
     elif fmt.startswith("table") and fmt[5:6] in (" ", "{", "\\", "\t"):
         source = unescape(fmt[5:].strip(" "))
         titles = Template(source, header=True).render(_Titles(zip(columns, headers, strict=True)))
@@ -114,7 +115,7 @@ def emit(
         table(titles.split("\t"), [template.render(item).split("\t") for item in items])
     else:
         template = Template(unescape(fmt))
-        _lines([template.render(item) for item in items])
+        print_lines([template.render(item) for item in items])
 
 
 class _Titles(dict[str, object]):
@@ -209,7 +210,8 @@ def progress(description: str, total: int | None = None, *, quiet: bool = False,
     return _Bar(description, total, unit=unit)
 
 
-def _lines(lines: list[str]) -> None:
+def print_lines(lines: list[str]) -> None:
+    """Print lines to stdout at once."""
     if sys.stdout is not None and sys.stdout.isatty():
         # Labels and authors come from images: for a person they are shown, for a program they are passed on.
         lines = [visible(line, keep="\n\t") for line in lines]

@@ -1,4 +1,4 @@
-"""`hyrun run`: the flags' values become a container in the foreground. On the fast path: no Typer here."""
+"""`hyrun run` and `hyrun create`: the flags' values become a container. On the fast path: no Typer here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import os
 
 from hyrun import _core, containers
 from hyrun.errors import InvalidArgument
-from hyrun.options import Options
 from hyrun.store import Store
 from hyrun.streams import Streams
-from hyrun.volumespec import parse_mount, parse_tmpfs, parse_volume
+
+from .options import options_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from hyrun.options import Options
 
 #: Exit status of `--timeout`, as timeout(1)'s.
 TIMED_OUT = 124
@@ -21,7 +23,7 @@ TIMED_OUT = 124
 
 def run(store: Store, values: dict[str, Any], words: list[str]) -> int:
     """Run a container and return the exit status for the shell: its own, or 128 + n for signal n."""
-    options = _options(values, words)
+    options = options_of(values, words, keep=values["detach"] or not values["sig_proxy"])
     timeout = _timeout(values["timeout"])
     if values["dry_run"]:
         import json
@@ -30,26 +32,36 @@ def run(store: Store, values: dict[str, Any], words: list[str]) -> int:
 
         print(json.dumps(as_dict(containers.plan(store, options).spec), indent=2))
         return 0
+    if options.keeping is not None:
+        return _run_kept(store, options, values, timeout)
     store.prepare()
+    return _run_here(store, options, values, timeout)
+
+
+def create(store: Store, values: dict[str, Any], words: list[str]) -> int:
+    """Make a container, start nothing, print its id."""
+    options = options_of(values, words, keep=True)
+    with _Cidfile(values["cidfile"]) as cidfile:
+        container = containers.create(store.prepare(), options)
+        cidfile.write(container.id)
+    container.release()
+    os.write(1, f"{container.id}\n".encode())
+    return 0
+
+
+def _run_here(store: Store, options: Options, values: dict[str, Any], timeout: float | None) -> int:
+    """In the foreground, as this process's child: it goes with this process."""
     streams = Streams(0 if options.interactive else None, 1, 2)
-    cidfile = _claim_cidfile(values["cidfile"])
-    container = None
-    try:
+    with _Cidfile(values["cidfile"]) as cidfile:
         container = containers.create(store, options, stdio=streams.child)
-        if cidfile is not None:
-            os.write(cidfile, container.id.encode())
-        # From here on a signal waits until there is somebody to forward it to.
-        _core.block_signals()
-        process = container.start()
-    except BaseException:
-        if container is not None:
+        try:
+            cidfile.write(container.id)
+            # From here on a signal waits until there is somebody to forward it to.
+            _core.block_signals()
+            process = container.start()
+        except BaseException:
             container.abandon()
-        if cidfile is not None:
-            os.unlink(values["cidfile"])
-        raise
-    finally:
-        if cidfile is not None:
-            os.close(cidfile)
+            raise
     status = None
     try:
         streams.close_child()
@@ -73,66 +85,43 @@ def run(store: Store, values: dict[str, Any], words: list[str]) -> int:
         container.finish(status)
 
 
-def _options(values: dict[str, Any], words: list[str]) -> Options:
-    if values["rootfs"] is None and not words:
-        raise InvalidArgument("no image: hyrun run [OPTIONS] IMAGE [COMMAND] [ARG...]")
-    image = "" if values["rootfs"] is not None else words[0]
-    directory = os.getcwd()
-    return Options(
-        image=image,
-        args=words if values["rootfs"] is not None else words[1:],
-        rootfs=values["rootfs"],
-        volumes=[parse_volume(text, cwd=directory) for text in values["volume"]],
-        mounts=[parse_mount(text, cwd=directory) for text in values["mount"]],
-        tmpfs=[parse_tmpfs(text) for text in values["tmpfs"]],
-        env=_environment(values["env_file"], values["env"]),
-        cwd=values["workdir"],
-        user=values["user"],
-        hostname=values["hostname"],
-        name=values["name"],
-        entrypoint=values["entrypoint"],
-        read_only=values["read_only"],
-        labels=dict(_label(text) for text in values["label"]),
-        network=values["network"] or "none",
-        remove=values["rm"],
-        interactive=values["interactive"],
+def _run_kept(store: Store, options: Options, values: dict[str, Any], timeout: float | None) -> int:
+    """With a monitor: in the background, or with this process in front of it."""
+    from hyrun import kept
+    from hyrun.attach import Session
+    from hyrun.keeping import parse_detach_keys
+
+    if timeout is not None:
+        raise InvalidArgument("--timeout goes with a container in the foreground, without -d, -t and --restart")
+    assert options.keeping is not None
+    session = Session(
+        tty=options.keeping.tty,
+        stdin=options.interactive,
+        keys=parse_detach_keys(values["detach_keys"]),
+        forward=values["sig_proxy"],
+        insist=True,
     )
-
-
-def _environment(files: list[str], given: list[str]) -> list[str]:
-    """Return the variables of the files, then those of -e; a name alone takes the caller's value (docker)."""
-    entries = []
-    for path in files:
+    if not values["detach"]:
+        session.check()
+    ours, theirs = (-1, -1) if values["detach"] else _core.channel_pair()
+    with _Cidfile(values["cidfile"]) as cidfile:
+        container = containers.create(store.prepare(), options)
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                lines = file.read().removeprefix("\ufeff").splitlines()
-        except OSError as error:
-            raise InvalidArgument(f"--env-file {path}: {error.strerror}") from None
-        for number, line in enumerate(lines, 1):
-            line = line.lstrip()
-            name = line.partition("=")[0]
-            if not line or line.startswith("#"):
-                continue
-            if not name or name != name.strip() or " " in name:
-                raise InvalidArgument(f"--env-file {path}, line {number}: write NAME=value")
-            entries.append(line)
-    passed = []
-    for entry in [*entries, *given]:
-        name, equals, _ = entry.partition("=")
-        if equals or not name:
-            passed.append(entry)
-        elif name in os.environ:
-            passed.append(f"{name}={os.environ[name]}")
-        else:
-            passed.append(name)
-    return passed
-
-
-def _label(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    if not name:
-        raise InvalidArgument(f"--label {text!r}: write KEY=VALUE")
-    return name, value
+            cidfile.write(container.id)
+            if not values["detach"]:
+                # From here on a signal waits until there is somebody to forward it to.
+                _core.block_signals()
+            started = kept.start(store, container.config, container.lock, client=theirs, size=session.size())
+        except BaseException:
+            container.abandon()
+            raise
+    container.release()
+    if values["detach"]:
+        started.close()
+        os.write(1, f"{container.id}\n".encode())
+        return 0
+    os.close(theirs)
+    return session.sit_to_the_end(ours, started.pidfd, removed=container.directory if options.remove else None)
 
 
 def _timeout(text: str | None) -> float | None:
@@ -147,17 +136,40 @@ def _timeout(text: str | None) -> float | None:
     raise InvalidArgument(f"--timeout {text}: write a positive number of seconds")
 
 
-def _claim_cidfile(path: str | None) -> int | None:
-    if path is None:
-        return None
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    except FileExistsError:
-        raise InvalidArgument(
-            f"--cidfile {path} exists: make sure that its container is not wanted any more, then remove the file"
-        ) from None
-    except OSError as error:
-        raise InvalidArgument(f"--cidfile {path}: {error.strerror}") from None
+class _Cidfile:
+    """The file of `--cidfile`: claimed first, and gone again when the container does not come to be."""
+
+    __slots__ = ("_descriptor", "_path")
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> _Cidfile:
+        if self._path is None:
+            return self
+        try:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            raise InvalidArgument(
+                f"--cidfile {self._path} exists: make sure that its container is not wanted any more, then remove it"
+            ) from None
+        except OSError as error:
+            raise InvalidArgument(f"--cidfile {self._path}: {error.strerror}") from None
+        return self
+
+    def write(self, identifier: str) -> None:
+        """Write the id."""
+        if self._descriptor >= 0:
+            os.write(self._descriptor, identifier.encode())
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._descriptor < 0:
+            return
+        os.close(self._descriptor)
+        if kind is not None:
+            assert self._path is not None
+            os.unlink(self._path)
 
 
 def main(arguments: list[str], root: str | None) -> int:

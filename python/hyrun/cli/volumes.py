@@ -12,13 +12,15 @@ from hyrun.errors import HyrunError, InvalidArgument, NotFound, NotSupported
 from hyrun.store import Store
 from hyrun.volumes import Volume
 
-from . import output
+from . import completion, output
 from .context import store
 
 app = typer.Typer(name="volume", help="Work with volumes. Example: hyrun volume ls", no_args_is_help=True)
 
 _Format = Annotated[str | None, typer.Option("--format", "-f", metavar="FORMAT", help="json, or a Go template.")]
-_Names = Annotated[list[str], typer.Argument(metavar="VOLUME...", show_default=False)]
+_Names = Annotated[
+    list[str], typer.Argument(metavar="VOLUME...", show_default=False, autocompletion=completion.volumes)
+]
 
 
 @app.command(epilog="Example: hyrun volume create --label project=web data")

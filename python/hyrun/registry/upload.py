@@ -1,0 +1,202 @@
+"""One blob from the store to a repository: skipped, mounted from a neighbour, or sent, and resumed where it broke.
+
+Source: OCI distribution-spec, "Pushing blobs".
+"""
+
+import os
+from typing import NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
+
+from hyrun.errors import NotSupported, RegistryError
+from hyrun.layers import kept
+from hyrun.progress import Progress
+from hyrun.store import Store
+
+from .client import ATTEMPTS, BACK_OFF, Client
+from .transport import Broken, Transport
+
+#: Blobs up to this many bytes go in one request after the first (the spec's "POST then PUT").
+_SMALL = 1 << 20
+#: Bytes after which a connection that breaks is not counted as another failure.
+_PROGRESS = 1 << 20
+_STREAM = {"Content-Type": "application/octet-stream"}
+_OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+
+class LayerBlob(NamedTuple):
+    """The bytes of a layer as they travel; ``fd`` is the caller's to close."""
+
+    fd: int
+    digest: str
+    size: int
+    media_type: str
+
+
+def layer_blob(store: Store, diff_id: str) -> LayerBlob:
+    """Return the bytes to send for a layer (hexadecimal diff id).
+
+    Those that it came with from a registry, so that its digest is the same everywhere. Raises NotSupported when they
+    were not kept.
+    """
+    blob = kept(store, diff_id)
+    if blob is None:
+        raise NotSupported(
+            f"layer sha256:{diff_id[:12]}… is here unpacked only, and packing is not supported yet: push images that "
+            "were pulled with keep-layers = true"
+        )
+    magic = os.pread(blob.fd, 4, 0)
+    suffix = "+gzip" if magic[:2] == b"\x1f\x8b" else "+zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
+    return LayerBlob(blob.fd, blob.digest, blob.size, f"{_OCI_LAYER}{suffix}")
+
+
+def exists(client: Client, digest: str) -> bool:
+    """Tell whether the repository has a blob. Raises RegistryError."""
+    url = f"/v2/{client.endpoint.repository}/blobs/{digest}"
+    response = client.request("HEAD", url, what=f"blob {digest}", hoped=(200, 404)).response
+    response.release_conn()
+    return response.status == 200
+
+
+def mount(client: Client, digest: str, source: str) -> bool:
+    """Let the repository take a blob from ``source``, a repository of the same registry; tell whether it did."""
+    url = f"/v2/{client.endpoint.repository}/blobs/uploads/?mount={quote(digest)}&from={quote(source)}"
+    try:
+        result = client.request("POST", url, what=f"blob {digest}", hoped=(201, 202), body=b"")
+    except RegistryError as error:
+        # We may not read there, or the registry does not mount: then the bytes have to go.
+        if error.status is None or error.status >= 500 or error.status == 429:
+            raise
+        return False
+    result.response.release_conn()
+    if result.response.status == 201:
+        return True
+    # It has begun an upload instead; one is begun anew, as one that was not asked for may be of another kind.
+    _cancel(client, urljoin(result.url, result.response.headers.get("Location", "")))
+    return False
+
+
+def send(client: Client, fd: int, digest: str, size: int, name: str, progress: Progress) -> None:
+    """Upload a blob; ``name`` is its part of ``progress``. Raises RegistryError."""
+    what = f"blob {digest}"
+    failures = 0
+    location = _begin(client, what)
+    sent = 0
+    while True:
+        before = sent
+        try:
+            if size <= _SMALL:
+                body = os.pread(fd, size, 0)
+                client.request(
+                    "PUT",
+                    _finished(location, digest),
+                    what=what,
+                    hoped=(201, 204),
+                    headers=_STREAM,
+                    body=body,
+                    again=False,
+                ).response.release_conn()
+                progress.advance(name, size)
+                return
+            if sent < size:
+                location, sent = _send_rest(client, fd, location, sent, size, what, name, progress)
+                continue
+            client.request(
+                "PUT", _finished(location, digest), what=what, hoped=(201, 204), headers=_STREAM, body=b"", again=False
+            ).response.release_conn()
+            return
+        except RegistryError as error:
+            if not isinstance(error, Broken) and error.status not in (404, 408, 416, 429, 500, 502, 503, 504):
+                raise
+            failures += 1
+            if failures == ATTEMPTS:
+                raise
+        client.transport.wait(BACK_OFF * 2 ** (failures - 1))
+        location, sent = _resumed(client, location, what)
+        if sent - before >= _PROGRESS:
+            failures = 0
+        progress.restart(name)
+        progress.advance(name, sent)
+
+
+def _begin(client: Client, what: str) -> str:
+    url = f"/v2/{client.endpoint.repository}/blobs/uploads/"
+    result = client.request("POST", url, what=what, hoped=(202,), body=b"")
+    result.response.release_conn()
+    return _location(client, result.url, result.response.headers.get("Location"), what)
+
+
+def _send_rest(
+    client: Client, fd: int, location: str, start: int, size: int, what: str, name: str, progress: Progress
+) -> tuple[str, int]:
+    """Send everything from ``start`` on; return where to go on, and how many bytes the registry has."""
+    headers = {**_STREAM, "Content-Length": str(size - start), "Content-Range": f"{start}-{size - 1}"}
+    body = _Body(fd, start, client.transport, name, progress)
+    result = client.request("PATCH", location, what=what, hoped=(202, 204), headers=headers, body=body, again=False)
+    result.response.release_conn()
+    has = _received(result.response.headers.get("Range"))
+    location = _location(client, result.url, result.response.headers.get("Location") or location, what)
+    return location, size if has is None else has
+
+
+def _resumed(client: Client, location: str, what: str) -> tuple[str, int]:
+    """Ask how much of an upload has arrived; begin another one if it is not known any more."""
+    try:
+        result = client.request("GET", location, what=what, hoped=(202, 204))
+    except RegistryError as error:
+        if error.status is None:
+            raise
+        return _begin(client, what), 0
+    result.response.release_conn()
+    has = _received(result.response.headers.get("Range"))
+    if has is None:
+        return _begin(client, what), 0
+    return _location(client, result.url, result.response.headers.get("Location") or location, what), has
+
+
+def _received(header: str | None) -> int | None:
+    """Return how many bytes ``0-N`` says; registries write 0-0 for none as well."""
+    start, _, end = (header or "").removeprefix("bytes=").partition("-")
+    if start != "0" or not end.isascii() or not end.isdecimal():
+        return None
+    return int(end) + 1 if end != "0" else 0
+
+
+def _location(client: Client, url: str, header: str | None, what: str) -> str:
+    if not header:
+        raise RegistryError(f"registry {client.endpoint.server} does not say where to send {what}")
+    target = urljoin(url, header)
+    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+        raise RegistryError(
+            f"registry {client.endpoint.server} wants {what} without TLS, at {target[:100]!r}: refused; if a proxy is "
+            "before it, that has to pass X-Forwarded-Proto on"
+        )
+    return target
+
+
+def _finished(location: str, digest: str) -> str:
+    return f"{location}{'&' if '?' in location else '?'}digest={quote(digest)}"
+
+
+def _cancel(client: Client, location: str) -> None:
+    try:
+        client.request("DELETE", location, what="an upload", hoped=(204, 202, 200), again=False).response.release_conn()
+    except RegistryError:
+        pass  # it ends by itself: registries sweep uploads that nobody finishes
+
+
+class _Body:
+    """The rest of a file for urllib3, counted as it is read. It cannot be sent twice: ``send`` decides how to go on."""
+
+    def __init__(self, fd: int, offset: int, transport: Transport, name: str, progress: Progress) -> None:
+        self._fd = fd
+        self._offset = offset
+        self._transport = transport
+        self._name = name
+        self._progress = progress
+
+    def read(self, amount: int) -> bytes:
+        self._transport.check()
+        data = os.pread(self._fd, amount, self._offset)
+        self._offset += len(data)
+        self._progress.advance(self._name, len(data))
+        return data

@@ -1,0 +1,142 @@
+"""`-t`, `attach`: terminals of containers, and who sits at them."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from e2e.command import Hyrun, until
+from e2e.terminal import at_terminal
+
+
+def test_a_shell_at_a_terminal(hyrun: Hyrun) -> None:
+    with at_terminal("run", "-it", "--rm", "busybox", "sh", rows=30, columns=100) as terminal:
+        terminal.type("tty; stty size; echo $TERM; id -u\n")
+        terminal.expect("/dev/pts/0\r\n30 100\r\nxterm\r\n0\r\n")
+        assert terminal.raw
+        terminal.resize(20, 70)
+        terminal.type("stty size\n")
+        terminal.expect("20 70")
+        terminal.type("cat\n")
+        time.sleep(0.2)
+        terminal.type("\x03echo again\n")
+        terminal.expect("again\r\n")
+        terminal.type("exit 5\n")
+        assert terminal.wait() == 5
+        assert not terminal.raw
+    assert hyrun.left("containers") == set()
+
+
+def test_the_terminal_is_the_users(hyrun: Hyrun) -> None:
+    with at_terminal(
+        "run", "-it", "--rm", "-u", "1000", "busybox", "sh", "-c", "echo x > /dev/pts/0; id -u"
+    ) as terminal:
+        terminal.expect("x\r\n1000")
+        assert terminal.wait() == 0
+
+
+def test_output_of_a_terminal_without_one_here(hyrun: Hyrun) -> None:
+    assert hyrun("run", "-t", "--rm", "busybox", "sh", "-c", "tty; echo err >&2").stdout == "/dev/pts/0\nerr\n"
+    assert "not a terminal" in hyrun.refused("run", "-it", "--rm", "busybox", "sh")
+
+
+def test_the_keys_leave_it_running(hyrun: Hyrun) -> None:
+    with at_terminal("run", "-it", "--name", "left", "busybox", "sh") as terminal:
+        terminal.expect("# ")
+        terminal.type("X=kept\n")
+        terminal.type("\x10\x11")
+        assert terminal.wait() == 0
+        assert not terminal.raw
+    assert hyrun.record("left")["State"]["Status"] == "running"
+    with at_terminal("attach", "--detach-keys", "ctrl-x,y", "left") as terminal:
+        terminal.type("echo $X\n")
+        terminal.expect("kept\r\n")
+        terminal.type("echo \x10\x11z\n")
+        terminal.expect("z\r\n")
+        terminal.type("\x18y")
+        assert terminal.wait() == 0
+    with at_terminal("attach", "left") as terminal:
+        terminal.type("exit 3\n")
+        assert terminal.wait() == 3
+    hyrun("rm", "left")
+
+
+def test_several_sit_at_one_container(hyrun: Hyrun) -> None:
+    hyrun("run", "-dit", "--name", "shared", "busybox", "sh")
+    with at_terminal("attach", "shared") as one, at_terminal("attach", "shared") as other:
+        # Both are there once each has seen an answer.
+        one.type("echo first\n")
+        one.expect("first\r\n")
+        other.type("echo second\n")
+        other.expect("second\r\n")
+        one.expect("second\r\n")
+        other.type("exit 4\n")
+        assert (one.wait(), other.wait()) == (4, 4)
+        assert not one.raw
+        assert not other.raw
+
+
+def test_the_terminal_is_itself_again_whatever_ends_it(hyrun: Hyrun) -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with at_terminal("run", "-it", "--rm", "busybox", "sh", "-c", "echo ready; exec sleep 600") as terminal:
+            terminal.expect("ready")
+            for _ in range(3):
+                terminal.process.send_signal(signal.SIGTERM if number == signal.SIGTERM else signal.SIGINT)
+                time.sleep(0.1)
+            terminal.wait()
+            assert not terminal.raw
+    assert hyrun.left("containers") == set()
+
+
+def test_a_killed_container_gives_the_terminal_back(hyrun: Hyrun) -> None:
+    with at_terminal("run", "-it", "--name", "victim", "busybox", "sh") as terminal:
+        terminal.expect("# ")
+        hyrun("rm", "-f", "victim")
+        assert terminal.wait() == 137
+        assert not terminal.raw
+
+
+def test_a_foreground_that_is_killed_takes_the_container_along(hyrun: Hyrun) -> None:
+    with at_terminal("run", "-it", "--rm", "busybox", "sh") as terminal:
+        terminal.expect("# ")
+        os.kill(terminal.process.pid, signal.SIGKILL)
+        terminal.process.wait()
+    until(lambda: hyrun.left("containers") == set(), "it is removed")
+
+
+def test_attach_without_a_terminal(hyrun: Hyrun) -> None:
+    hyrun("run", "-di", "--name", "cat", "busybox", "sh", "-c", "read a; echo got $a; read b; echo then $b; exit 2")
+    # Whoever comes later goes on where the first one stopped: the input stays open.
+    first = hyrun.start("attach", "cat", stdin=-1)
+    assert first.stdin is not None
+    assert first.stdout is not None
+    first.stdin.write("one\n")
+    first.stdin.flush()
+    assert first.stdout.readline() == "got one\n"
+    first.stdin.close()
+    result = hyrun("attach", "cat", input="two\n", code=2)
+    assert result.stdout == "then two\n"
+    assert first.wait(20) == 2
+    assert first.stdout.read() == "then two\n"
+
+
+def test_attach_watches_only(hyrun: Hyrun) -> None:
+    hyrun("run", "-di", "--name", "quiet", "busybox", "sh", "-c", "sleep 0.5; echo said; read x; exit 2")
+    process = hyrun.start("attach", "--no-stdin", "--sig-proxy=false", "quiet")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "said\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert hyrun.record("quiet")["State"]["Status"] == "running"
+    hyrun("rm", "-f", "quiet")
+
+
+@pytest.mark.parametrize("keys", ["ctrl-", "ctrl-1", "abc", "ctrl-p,,ctrl-q"])
+def test_keys_that_are_none(hyrun: Hyrun, keys: str) -> None:
+    assert "--detach-keys" in hyrun.refused("run", "-dit", "--detach-keys", keys, "busybox", "true")
+
+
+def test_attach_needs_a_monitor(hyrun: Hyrun) -> None:
+    hyrun.sleeper("--rm", "--name", "here")
+    assert "foreground of another program" in hyrun.refused("attach", "here", code=1)
