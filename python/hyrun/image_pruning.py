@@ -1,15 +1,15 @@
-"""Removing what nobody uses: images, the layers that go with them, and containers that have ended."""
+"""`image prune`: remove the images that no container uses, and the layers that go with them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from . import container_list, containers, garbage, layers
-from .container_list import Record
+from . import events, garbage, layers
+from .container_record import Record
 from .errors import InUse
 from .filters import match_labels
 from .image_list import created, moment_of
@@ -17,7 +17,6 @@ from .image_store import drop_image, readable_records, recording, sync_names, ta
 from .locks import lock
 from .staging import Trash, sweep
 from .store import Store
-from .volumes import disk_usage
 
 #: What `prune --filter` knows, as docker.
 FILTERS = frozenset(("label", "label!", "until"))
@@ -54,30 +53,6 @@ class Wanted:
         return self._limit is None or moment < self._limit
 
 
-def prune_containers(store: Store, wanted: Callable[[Record], bool]) -> list[tuple[str, int]]:
-    """Remove the containers that have ended or were never started, that nobody owns and that ``wanted`` accepts.
-
-    Return id and bytes on disk of each. Their volumes stay, as with docker.
-    """
-    removed: list[tuple[str, int]] = []
-    for record in container_list.list_all(store):
-        if record.status not in ("created", "exited") or not wanted(record):
-            continue
-        try:
-            descriptor = containers.try_lock(record.directory)
-        except FileNotFoundError:
-            continue
-        if descriptor is None:
-            continue  # somebody starts or removes it
-        try:
-            size = disk_usage(os.path.join(record.directory, "upper"))
-            containers.discard(store, record.id, record.name, [])
-        finally:
-            os.close(descriptor)
-        removed.append((record.id, size))
-    return removed
-
-
 def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
     """Remove the images without a name (``everything``: all) that no container uses, and all garbage.
 
@@ -103,4 +78,6 @@ def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
             sync_names(store)
             sizes = {name: layers.find(store, name).size for name in os.listdir(store.path("layers"))}
             going = garbage.move_away(store, trash.take)
-    return Pruned([*lines, *(f"deleted: sha256:{name}" for name in going)], sum(sizes[name] for name in going))
+    freed = sum(sizes[name] for name in going)
+    events.of_prune(store, "image", freed)
+    return Pruned([*lines, *(f"deleted: sha256:{name}" for name in going)], freed)

@@ -216,6 +216,29 @@ def test_every_kind_of_podmans_was_tried(capsys: pytest.CaptureFixture[str]) -> 
         print(f" {len(PODMANS)} of podman's kinds of damage and {len(OTHERS)} more", end="")
 
 
+def test_an_image_on_top_of_a_directory_of_this_machine_is_not_made_again_without_it(damaged: Damaged) -> None:
+    """Which one that is only the record knows: a configuration, which may be a stranger's, must not choose it."""
+    damaged.hyrun("run", "--name", "onhost", "host", "touch", "/made")
+    image = damaged.hyrun.out("commit", "onhost", "hosted")
+    assert check(damaged.store).findings == []
+    os.truncate(damaged.hyrun.root / f"images/{image[7:]}.json", 0)
+    report = check(damaged.store, repair=True)
+    assert [(finding.kind, finding.done) for finding in report.findings] == [
+        ("image-record", "record and names removed")
+    ]
+    assert check(damaged.store).findings == []
+
+
+def test_kept_containers_are_no_damage(damaged: Damaged) -> None:
+    damaged.hyrun("run", "-d", "--name", "detached", "busybox", "sleep", "600")
+    damaged.hyrun("create", "--name", "created", "-v", "/data", "filled", "true")
+    try:
+        assert check(damaged.store).findings == []
+    finally:
+        damaged.hyrun("rm", "-f", "-v", "detached", "created")
+    assert check(damaged.store).findings == []
+
+
 @pytest.mark.parametrize("part", ["layer", "record", "blob"])
 def test_a_reload_heals_without_a_repair_before_it(damaged: Damaged, part: str) -> None:
     if part == "layer":

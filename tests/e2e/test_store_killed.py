@@ -15,7 +15,7 @@ from hyrun.store import Store
 pytestmark = [pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace"), pytest.mark.timeout(300)]
 
 #: At how many system calls each command is killed.
-POINTS = 20
+POINTS = 15
 
 
 @pytest.fixture

@@ -46,9 +46,9 @@ while time.monotonic() < end:
             from hyrun.image_store import remove
             remove(store, name, force=True)
         else:
-            from hyrun import image_pruning as pruning
-            pruning.prune_containers(store, pruning.Wanted({}).container)
-            pruning.prune_images(store, pruning.Wanted({}), everything=choose.random() < 0.3)
+            from hyrun import image_pruning, pruning
+            pruning.prune(store)
+            image_pruning.prune_images(store, image_pruning.Wanted({}), everything=choose.random() < 0.3)
         count += 1
     except (HyrunError, OSError) as error:
         print(kind, type(error).__name__, error, flush=True)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from hyrun import layers
+from hyrun.documents import parse_object
 from hyrun.errors import HyrunError, InvalidArgument, NotFound, StorageError
 from hyrun.garbage import unlink_missing_ok
 from hyrun.image_config import Record, digest_hex, parse_config
@@ -21,6 +22,9 @@ from hyrun.store import Store, write_atomic
 
 from .blobs import damage_of_blob
 from .finding import Finding
+
+#: The member of a configuration that `commit` gives an image on top of a directory of this machine.
+BASE = "dev.hyrun.base"
 
 
 class Images:
@@ -153,6 +157,9 @@ class Images:
             if hashlib.sha256(data).hexdigest() != name:
                 return None
             checked = parse_config(data)
+            # Which directory of this machine is below it, only its record says: no archive may choose one.
+            if BASE in parse_object(data, "image configuration"):
+                return None
         except (OSError, HyrunError):
             return None
         diff_ids = checked["diff_ids"]
@@ -175,7 +182,9 @@ class Images:
 
     def _drop(self, name: str) -> str | None:
         unlink_missing_ok(record_path(self.store, name))
-        return "record removed"
+        for shown in self.names.get(name, []):
+            unlink_missing_ok(tag_path(self.store, parse(shown).full()))
+        return "record and names removed"
 
     def _manifest_of(self, name: str) -> str | None:
         """Return the digest of the manifest whose configuration that is."""

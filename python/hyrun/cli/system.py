@@ -91,7 +91,7 @@ def prune(
     ] = None,
 ) -> None:
     """Remove containers that have ended, images that nobody uses, and all leftovers."""
-    from hyrun import filters, image_pruning
+    from hyrun import filters, image_pruning, pruning
 
     parsed = filters.parse(filter_ or (), image_pruning.FILTERS)
     if volumes and "until" in parsed:
@@ -105,7 +105,7 @@ def prune(
     )
     confirm("system prune", "This will remove:\n" + "\n".join(f"  - {kind}" for kind in kinds), force=force)
     where = store()
-    removed = image_pruning.prune_containers(where, wanted.container)
+    removed = pruning.prune(where, wanted=wanted.container)
     show("Deleted Containers:", [identifier for identifier, _ in removed])
     size = sum(amount for _, amount in removed)
     if volumes:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.skipif(shutil.which("strace") is None, reason="needs s
 
 #: Before these system calls the power fails, spread over the command.
 CALLS = "rename,unlink,rmdir,unlinkat,fsync,syncfs,mkdir,openat"
-POINTS = 8
+POINTS = 5
 
 
 @pytest.fixture(scope="module")
