@@ -7,11 +7,12 @@ record, and the sweep holds it alone.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from . import _core
+from .claims import claimed
 from .errors import Conflict, InUse, InvalidArgument, NotFound, StorageError
 from .image_config import Record, parse_config
 from .images import HOST, lookup, read_record, read_tag, record_path, resolve, tag_path
@@ -21,8 +22,6 @@ from .references import Reference, is_id_prefix, parse
 from .staging import staging, sweep
 from .store import Store, sync_directory, write_atomic
 
-#: The file in a staging directory that names layers its owner is about to make an image of.
-_CLAIM = "claim"
 #: The key in ``users`` of containers whose config.json says nothing.
 UNREADABLE = "unreadable"
 
@@ -32,16 +31,6 @@ def publishing(store: Store) -> Iterator[None]:
     """Hold off the sweep of layers while an image is made from them: load, import, commit, pull."""
     with lock(store, "image", "all", exclusive=False):
         yield
-
-
-def claim(store: Store, directory: str, diff_ids: Iterable[str]) -> None:
-    """Keep layers (hexadecimal diff ids) from the sweep for as long as the staging directory is there.
-
-    For work that takes long, such as a download: nobody should wait for ``publishing`` until it is over. Hold
-    ``publishing`` for this call; from then on a layer that is found, or made, stays.
-    """
-    with open(os.path.join(directory, _CLAIM), "x", encoding="ascii") as file:
-        file.write("\n".join(diff_ids))
 
 
 def put_blob(store: Store, data: bytes) -> str:
@@ -281,7 +270,7 @@ def _sweep_layers(store: Store) -> list[str]:
     except StorageError:
         # A damaged record does not say which layers are its own: they stay until it is cured.
         return []
-    going = sorted(set(os.listdir(store.path("layers"))) - used - _claimed(store))
+    going = sorted(set(os.listdir(store.path("layers"))) - used - claimed(store))
     if not going:
         return []
     with staging(store) as directory:
@@ -293,18 +282,6 @@ def _sweep_layers(store: Store) -> list[str]:
         for name in going:
             _core.remove_tree(os.path.join(directory, name))
     return going
-
-
-def _claimed(store: Store) -> set[str]:
-    """Return the layers that somebody is making an image of; what a killed one claimed goes with its staging."""
-    found: set[str] = set()
-    for name in os.listdir(store.path("tmp")):
-        try:
-            with open(store.path("tmp", name, _CLAIM), encoding="ascii") as file:
-                found.update(file.read().split())
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-    return found
 
 
 def _listed(store: Store, directory: str, suffix: str) -> list[str]:
