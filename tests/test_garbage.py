@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hyrun import _core, garbage, image_store, layers
+from hyrun import _core, claims, garbage, image_store, layers
 from hyrun.archives.loading import load
 from hyrun.errors import InUse, NotFound
 from hyrun.image_store import publishing, remove, tag, tags
@@ -64,7 +64,7 @@ def test_removal_does_not_wait_for_somebody_who_publishes(store: Store, image: s
 def test_a_layer_that_is_claimed_stays_until_the_claim_goes(store: Store, image: str) -> None:
     with staging(store) as directory:
         with publishing(store):
-            garbage.claim(store, directory, [sha256(BASE)[7:]])
+            claims.claim(directory, [sha256(BASE)[7:]])
         remove(store, "one:1")
         assert present(store) == {sha256(BASE)[7:]}
     garbage.sweep_now(store)

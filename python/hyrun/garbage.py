@@ -9,9 +9,10 @@ image is there, and removal takes the image's record away first and then looks f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 
+from .claims import claimed
 from .containers import try_lock
 from .errors import NotFound, StorageError
 from .image_users import configs, layers_in_use, layers_of, users
@@ -21,8 +22,6 @@ from .locks import lock
 from .staging import Trash, sweep
 from .store import Store, sync_directory
 
-#: The file in a staging directory that names layers its owner is about to make an image of.
-CLAIM = "claim"
 #: The end of the name that a record has while its image is being removed.
 REMOVING = ".removing"
 
@@ -80,7 +79,7 @@ def mark(store: Store) -> tuple[set[str], set[str]] | None:
     used = layers_in_use(store)
     if used is None:
         return None
-    layers = {*used, *_claimed(store)}
+    layers = {*used, *claimed(store)}
     blobs: set[str] = set()
     for name in os.listdir(store.path("images")):
         if not name.endswith(".json") or name.startswith("."):
@@ -94,28 +93,6 @@ def mark(store: Store) -> tuple[set[str], set[str]] | None:
         layers.update(record["layers"])
         blobs.update(digest[7:] for digest in (record["id"], record["digest"]) if digest is not None)
     return layers, blobs
-
-
-def claim(store: Store, directory: str, diff_ids: Iterable[str]) -> None:
-    """Keep layers (hexadecimal diff ids) from the sweep for as long as the staging directory is there.
-
-    For work that takes long, such as a download: nobody should wait for ``publishing`` until it is over. Hold
-    ``publishing`` for this call; from then on a layer that is found, or made, stays.
-    """
-    with open(os.path.join(directory, CLAIM), "x", encoding="ascii") as file:
-        file.write("\n".join(diff_ids))
-
-
-def _claimed(store: Store) -> set[str]:
-    """Return the layers that somebody claims; what a killed one claimed goes with its staging directory."""
-    found: set[str] = set()
-    for name in os.listdir(store.path("tmp")):
-        try:
-            with open(store.path("tmp", name, CLAIM), encoding="ascii") as file:
-                found.update(file.read().split())
-        except OSError:
-            continue
-    return found
 
 
 def finish_removals(store: Store) -> None:

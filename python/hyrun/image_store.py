@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from .errors import Conflict, InUse, InvalidArgument, NotFound, StorageError
-from .garbage import REMOVING, claim, collect, sweep_now, unlink_missing_ok
+from .garbage import REMOVING, collect, sweep_now, unlink_missing_ok
 from .image_config import ImageConfig, Record, parse_config
 from .image_users import UNREADABLE, users
 from .images import HOST, lookup, read_record, read_tag, record_path, resolve, tag_path
@@ -25,7 +25,6 @@ from .store import Store, sync_directory, write_atomic
 
 __all__ = [
     "UNREADABLE",
-    "claim",
     "new_reference",
     "publish",
     "publishing",

@@ -5,8 +5,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import NamedTuple, TypeVar
 
+from hyrun.claims import claim
 from hyrun.errors import ImageNotFound, NotFound, RegistryError, StorageError
-from hyrun.image_store import claim, publish, publishing, refuse_reserved, sweep_now, tag
+from hyrun.image_store import publish, publishing, refuse_reserved, sweep_now, tag
 from hyrun.images import HOST, read_record, read_tag, resolve
 from hyrun.layers import Layer, find, present
 from hyrun.manifests import Descriptor
@@ -158,7 +159,7 @@ def _pull(
     config, diff_ids = remote.config(clients[0], found, reference, known, platform)
     with ExitStack() as stack:
         with publishing(store):
-            claim(store, stack.enter_context(staging(store)), diff_ids)
+            claim(stack.enter_context(staging(store)), diff_ids)
         # After the claim: what a pull that was killed has unpacked of this image is not thrown away.
         sweep_now(store)
         remove_old(store)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import COMMAND, Hyrun, Template
+from e2e.command import COMMAND, Hyrun, Template, until
 from e2e.registries import Content, layer_digests
 from support import images
 from support.faults import Answer, Faults, Request, header, status
@@ -194,8 +194,14 @@ def test_an_image_that_cannot_be_pulled_is_one_sentence_with_both_halves(hyrun: 
     )
 
 
-def test_eight_pulls_at_once_download_each_layer_once(hyrun: Hyrun, faults: Faults) -> None:
+def test_eight_pulls_at_once_download_each_layer_once(hyrun: Hyrun, faults: Faults, content: Content) -> None:
     name = f"{faults.host}/team/box:1"
+
+    def wait(request: Request, answer: Answer) -> Answer:
+        until(lambda: len(faults.asked("GET .*/manifests/")) >= 8, "all of them have begun")
+        return answer
+
+    faults.on(f"GET .*/blobs/({'|'.join(layer_digests(content))})", wait)
     processes = [hyrun.start("pull", name) for _ in range(8)]
     for process in processes:
         out, errors = process.communicate(timeout=60)
