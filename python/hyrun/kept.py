@@ -69,8 +69,10 @@ def start(
         pid, pidfd, monitor, go = _spawn(
             store, config, directory, lock, client, size, started, delay or FIRST_DELAY, opened
         )
-    except HyrunError as error:
-        note_failure(directory, error, started)
+    except BaseException as error:
+        _unlink(f"{store.run}/{socket_name(config['Id'])}")
+        if isinstance(error, HyrunError):
+            note_failure(directory, error, started)
         raise
     finally:
         for descriptor in opened:

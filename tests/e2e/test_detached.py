@@ -135,6 +135,7 @@ def test_what_cannot_start_is_told_and_leaves_nothing(hyrun: Hyrun) -> None:
     line = hyrun.refused("run", "-d", "--name", "never", "-v", "/data", "busybox", "nosuch", code=127)
     assert "exec nosuch: not found" in line
     assert hyrun.left("containers") == hyrun.left("volumes") == hyrun.left("names") == set()
+    assert set(os.listdir(hyrun.run)) <= {"events.log"}
     assert "bind" in hyrun.refused("run", "-d", "--mount", "type=bind,source=/nosuch,target=/x", "busybox", "true")
 
 
