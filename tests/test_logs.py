@@ -142,7 +142,7 @@ def test_container_without_a_log_has_written_nothing(store: Store, outputs: Outp
 
 def test_foreground_container_is_told_to_have_none(store: Store, outputs: Outputs) -> None:
     make(store)
-    with pytest.raises(NotFound, match=r"ran in the foreground.*hyrun run -d"):
+    with pytest.raises(NotFound, match=r"foreground with --rm.*its output goes to its caller"):
         printed(store, outputs)
 
 

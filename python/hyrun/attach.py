@@ -85,7 +85,7 @@ def connect(store: Store, record: Record) -> int:
     except (FileNotFoundError, ConnectionRefusedError):
         if record.config.get("Start") is None:
             raise Conflict(
-                f"container {record.name} runs in the foreground of another program: its output is there"
+                f"container {record.name} (--rm) runs in the foreground of another program: its output is there"
             ) from None
         raise NotFound(f"container {record.name} has just ended: hyrun logs {record.name} has its output") from None
     finally:

@@ -304,9 +304,7 @@ def start(store: Store, record: Record) -> None:
 def own_startable(store: Store, record: Record) -> int:
     """Return the lock of a container that can be started; the descriptor is the caller's."""
     if not record.kept:
-        raise Conflict(
-            f"container {record.name} ran in the foreground and cannot be started again: use hyrun create, or run -d"
-        )
+        raise Conflict(f"container {record.name} was made by a program for one run and cannot be started again")
     for _ in range(_TRIES):
         lock = container_list.try_to_own(record)
         if lock is not None:

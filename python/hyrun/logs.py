@@ -100,8 +100,8 @@ def show(
     """
     if not record.kept and not os.path.exists(f"{record.directory}/container.log"):
         raise NotFound(
-            f"container {record.name} has no log: it ran in the foreground, and its output went to its caller; "
-            "use hyrun run -d, or create and start, for output that is kept"
+            f"container {record.name} has no log: it runs in the foreground with --rm (or from a Python program), and "
+            "its output goes to its caller; without --rm it is kept"
         )
     if not follow:
         with _Reader(record.directory) as reader:

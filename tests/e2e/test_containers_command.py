@@ -207,8 +207,9 @@ def test_inspect_of_a_foreground_container_has_dockers_types(hyrun: Hyrun) -> No
     seen = hyrun.inspect("one")
     assert sorted(seen["HostConfig"]["Binds"]) == sorted([f"{hyrun.cwd}/host:/h", "named:/n:ro"])
     assert seen["HostConfig"]["RestartPolicy"] == {"Name": "no", "MaximumRetryCount": 0}
-    assert seen["HostConfig"]["LogConfig"] == {"Type": "none", "Config": {}}
-    assert (seen["LogPath"], seen["RestartCount"], seen["HostConfig"]["Init"]) == ("", 0, False)
+    assert seen["HostConfig"]["LogConfig"] == {"Type": "local", "Config": {"max-file": "1"}}
+    log = str(hyrun.root / "containers" / seen["Id"] / "container.log")
+    assert (seen["LogPath"], seen["RestartCount"], seen["HostConfig"]["Init"]) == (log, 0, False)
     names = ("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce")
     assert [seen["Config"][name] for name in names] == [False, True, True, False, False, False]
     state = seen["State"]

@@ -172,9 +172,21 @@ def test_a_failed_start_is_remembered(hyrun: Hyrun) -> None:
     assert "not found" in shown["Error"]
 
 
-def test_a_container_in_the_foreground_cannot_be_started_again(hyrun: Hyrun) -> None:
-    hyrun("run", "--name", "once", "busybox", "true")
-    assert "hyrun create" in hyrun.refused("start", "once", code=1)
+def test_one_that_ran_in_the_foreground_has_a_log_and_can_be_started_again(hyrun: Hyrun) -> None:
+    result = hyrun(
+        "run", "-i", "--name", "once", "busybox", "sh", "-c", "cat; echo err >&2; exit 3", input="in", code=3
+    )
+    assert (result.stdout, result.stderr) == ("in", "err\n")
+    result = hyrun("logs", "once")
+    assert (result.stdout, result.stderr) == ("in", "err\n")
+    hyrun("start", "-a", "once", code=3)
+    assert hyrun("logs", "once").stderr == "err\nerr\n"
+    assert hyrun.left("containers") == {hyrun.inspect("once")["Id"]}
+
+
+def test_one_that_goes_at_its_end_has_no_log(hyrun: Hyrun) -> None:
+    hyrun.sleeper("--rm", "--name", "here")
+    assert "--rm" in hyrun.refused("logs", "here", code=1)
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,11 @@ def test_killed_container_with_rm_is_tidied_up_by_ps(hyrun: Hyrun) -> None:
     assert hyrun.tree() == before
 
 
-def test_killed_container_without_rm_is_exited_with_an_unknown_status(hyrun: Hyrun) -> None:
+def test_killed_container_without_rm_is_exited_and_its_monitor_knows_how(hyrun: Hyrun) -> None:
     _killed(hyrun)
+    until(lambda: hyrun.record("orphan")["State"]["Status"] == "exited", "it has ended")
     assert hyrun.out("ps", "-a", "--format", "{{.Names}} {{.State}}") == "orphan exited"
-    assert "unknown" in hyrun.out("ps", "-a", "--format", "{{.Status}}")
+    assert "(137)" in hyrun.out("ps", "-a", "--format", "{{.Status}}")
     hyrun("rm", "orphan")
 
 

@@ -100,9 +100,7 @@ def restart(
     def one(name: str) -> None:
         record = container_list.find(store, name)
         if not record.kept:
-            raise Conflict(
-                f"container {record.name} ran in the foreground and cannot be started again: use hyrun run -d"
-            )
+            raise Conflict(f"container {record.name} was made by a program for one run and cannot be started again")
         if record.config["AutoRemove"] and record.active:
             raise Conflict(f"container {record.name} is removed when it stops (--rm): it cannot start again")
         for error in stopping.stop(store, [record], signal=number, timeout=timeout):

@@ -23,7 +23,8 @@ TIMED_OUT = 124
 
 def run(store: Store, values: dict[str, Any], words: list[str]) -> int:
     """Run a container and return the exit status for the shell: its own, or 128 + n for signal n."""
-    options = options_of(values, words, keep=values["detach"] or not values["sig_proxy"])
+    # One that is removed when it ends needs nobody but this process.
+    options = options_of(values, words, keep=not values["rm"] or values["detach"] or not values["sig_proxy"])
     timeout = _timeout(values["timeout"])
     if values["dry_run"]:
         import json
@@ -91,8 +92,8 @@ def _run_kept(store: Store, options: Options, values: dict[str, Any], timeout: f
     from hyrun.attach import Session
     from hyrun.keeping import parse_detach_keys
 
-    if timeout is not None:
-        raise InvalidArgument("--timeout goes with a container in the foreground, without -d, -t and --restart")
+    if timeout is not None and (values["detach"] or values["restart"]):
+        raise InvalidArgument("--timeout goes with a container in the foreground, without -d and --restart")
     assert options.keeping is not None
     session = Session(
         tty=options.keeping.tty,
@@ -121,7 +122,46 @@ def _run_kept(store: Store, options: Options, values: dict[str, Any], timeout: f
         os.write(1, f"{container.id}\n".encode())
         return 0
     os.close(theirs)
-    return session.sit_to_the_end(ours, started.pidfd, removed=container.directory if options.remove else None)
+    with _Limit(timeout, started.pidfd) as limit:
+        code = session.sit_to_the_end(ours, started.pidfd, removed=container.directory if options.remove else None)
+    return TIMED_OUT if limit.reached else code
+
+
+class _Limit:
+    """Kills the process behind a pidfd after some seconds."""
+
+    __slots__ = ("_pidfd", "_timer", "reached")
+
+    def __init__(self, seconds: float | None, pidfd: int) -> None:
+        self.reached = False
+        self._pidfd = -1
+        self._timer = None
+        if seconds is not None:
+            import threading
+
+            self._pidfd = os.dup(pidfd)
+            self._timer = threading.Timer(seconds, self._kill)
+            self._timer.daemon = True
+
+    def __enter__(self) -> _Limit:
+        if self._timer is not None:
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+            os.close(self._pidfd)
+
+    def _kill(self) -> None:
+        import signal
+
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it has just ended
+        self.reached = True
 
 
 def _timeout(text: str | None) -> float | None:
