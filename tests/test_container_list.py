@@ -243,6 +243,14 @@ def test_error_of_the_last_start_is_told(store: Store) -> None:
     assert settle(store).error == "exec nosuch: not found"
 
 
+def test_pause_of_one_that_has_ended_is_forgotten(store: Store) -> None:
+    directory = make(store)
+    containers.write_exit(str(directory), -9, 5)
+    Path(store.run, f"{ONE}.paused").write_text("{}")
+    assert settle(store).status == "exited"
+    assert os.listdir(store.run) == []
+
+
 def test_kept_container_that_ended_is_exited(store: Store) -> None:
     directory = keep(store, RestartPolicy={"Name": "always", "MaximumRetryCount": 0})
     containers.write_exit(str(directory), 3, 5)

@@ -3,15 +3,13 @@
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from hyrun import container_list, event_log, stopping
+from hyrun import container_list, event_log, pause, stopping
 from hyrun.container_record import Record
 from hyrun.errors import InUse
 from hyrun.store import Store
@@ -244,9 +242,7 @@ def test_paused_one_is_thawed_so_that_it_takes_the_signal(
         thawed.append((identifier, actions(store)))
         os.unlink(Path(store.run, f"{identifier}.paused"))
 
-    pause = ModuleType("hyrun.pause")
-    pause.forget = forget  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "hyrun.pause", pause)
+    monkeypatch.setattr(pause, "forget", forget)
     directory = keep(store)
     with monitored(store, directory, *script(directory, OBEDIENT)):
         ready(directory)

@@ -78,6 +78,8 @@ def settle(store: Store, identifier: str) -> Record | None:
         try:
             owned = not _try(descriptor, LOCK_SH)
             record = container_record.read(store, identifier, owned=owned)
+            if not owned and record is not None and record.status:
+                pauses.forget(store, identifier)  # it ended while it was paused
             if owned or (record is not None and record.status):
                 return record
             # Looked at once more with the lock: another one may have mended it, or started it.

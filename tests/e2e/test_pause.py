@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.command import Hyrun, runs, until
-from hyrun import cgroups, container_list, pause, processes
+from hyrun import cgroups, container_list, pause, processes, stopping
 from hyrun.errors import Conflict, HyrunError
 from hyrun.store import Store
 from support.processes import forked, status_of
@@ -140,7 +140,7 @@ def test_a_paused_container_can_be_ended(hyrun: Hyrun, busy: str, version: int, 
     if how == "rm":
         hyrun("rm", "-f", busy)
     else:
-        container_list.kill(Store(), record(busy), signal.SIGKILL)
+        stopping.kill(Store(), record(busy), signal.SIGKILL)
     until(lambda: not runs(pid), "it ends")
 
 
