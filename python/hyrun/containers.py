@@ -406,6 +406,8 @@ def _config(container: Container, options: Options, image: Image, mounts: list[M
             "Start": pack(container.spec),
             "Tty": keeping.tty,
             "StdinOnce": keeping.stdin_once,
+            "AttachStdout": keeping.attached,
+            "AttachStderr": keeping.attached,
             "Init": options.init,
             "RestartPolicy": {"Name": keeping.restart[0], "MaximumRetryCount": keeping.restart[1]},
             "StopTimeout": keeping.stop_timeout,

@@ -60,7 +60,8 @@ def start(
     SpawnError; the container counts as ended then, with that error's exit code.
     """
     directory = store.path("containers", config["Id"])
-    for name in ("stopped", "error") if delay is not None else ("stopped", "error", "restarts.json"):
+    # A policy takes back nothing that a person has said meanwhile.
+    for name in ("error",) if delay is not None else ("error", "stopped", "restarts.json"):
         _unlink(f"{directory}/{name}")
     started = time.time_ns()
     records.write(f"{directory}/exit.json", {"status": None, "started": started, "finished": 0}, sync=False)
@@ -117,7 +118,6 @@ def _spawn(
         return descriptor
 
     identifier = config["Id"]
-    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     run = keep(os.open(store.run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     theirs, ours = [-1, -1, -1], [-1, -1, -1]
     for number in range(3):
@@ -138,7 +138,7 @@ def _spawn(
         _core.Monitor(
             directory=lock,
             run=run,
-            log=keep(os.open(f"{directory}/container.log", append, 0o600)),
+            log=keep(_open_log(f"{directory}/container.log")),
             listener=keep(_core.channel_listen(run, socket_name(identifier))),
             exit=f'{{"status":%s,"started":{started},"finished":%t}}',
             die=_die_event(config),
@@ -164,6 +164,15 @@ def _spawn(
             max_files=log["max-file"],
         ),
     )
+
+
+def _open_log(path: str) -> int:
+    """Open the log for appending; a record that was cut short ends here."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        os.write(descriptor, b"\n")
+    return descriptor
 
 
 def socket_name(identifier: str) -> str:

@@ -99,10 +99,10 @@ class Keeping:
 
     ``restart`` is docker's policy (``no``, ``on-failure``, ``always``, ``unless-stopped``) with how often at most (0:
     no limit); ``stop_signal`` None is the image's; ``stop_timeout`` is in seconds, None for the default; a log grows to
-    ``log_size`` bytes (0: for ever) and ``log_files`` are kept.
+    ``log_size`` bytes (0: for ever) and ``log_files`` are kept. ``attached``: whoever makes it sits at it.
     """
 
-    __slots__ = ("log_files", "log_size", "restart", "stdin_once", "stop_signal", "stop_timeout", "tty")
+    __slots__ = ("attached", "log_files", "log_size", "restart", "stdin_once", "stop_signal", "stop_timeout", "tty")
 
     def __init__(
         self,
@@ -114,7 +114,9 @@ class Keeping:
         stop_timeout: int | None = None,
         log_size: int = 0,
         log_files: int = 1,
+        attached: bool = False,
     ) -> None:
+        self.attached = attached
         self.tty = tty
         self.stdin_once = stdin_once
         self.restart = restart

@@ -64,6 +64,8 @@ def _keeping(values: dict[str, Any]) -> Keeping:
     size, files = keeping.parse_log_options(values["log_opt"])
     return Keeping(
         tty=values["tty"],
+        # Docker: `create` is made to be attached to.
+        attached=not values.get("detach", False),
         # Docker: not for one that is left in the background, where somebody may attach later.
         stdin_once=values["interactive"] and not values.get("detach", False),
         restart=restart,
