@@ -131,7 +131,7 @@ class Hyrun:
         return [line for line in lines if str(self.cwd.parent) in line]
 
     def close(self) -> None:
-        """End what is still running of the test."""
+        """End what is still running of the test, containers in the background as well."""
         for process in self.started:
             if process.poll() is None:
                 process.kill()
@@ -139,6 +139,9 @@ class Hyrun:
                 if stream is not None:
                     stream.close()
             process.wait(PATIENCE)
+        for state in self.run.glob("*.json"):
+            arguments = [*COMMAND, "rm", "-f", state.stem]
+            subprocess.run(arguments, capture_output=True, timeout=60, check=False)
 
     def left(self, kind: str) -> set[str]:
         """Return the names of what is in one directory of the store."""
