@@ -47,7 +47,7 @@ def test_no_command_at_all_is_refused(config: dict[str, Any], options: dict[str,
 
 
 def environment(config: list[str], given: list[str]) -> dict[str, str]:
-    entries = spec.environment(Options(env=given), image(Env=config), hostname="box", home="/home/x")
+    entries = spec.environment([*config, *given], hostname="box", home="/home/x", tty=False)
     return dict(entry.split("=", 1) for entry in entries)
 
 

@@ -6,7 +6,6 @@ import os
 
 from . import _core, containers, records, spec
 from .errors import Conflict, InvalidArgument
-from .images import DEFAULT_PATH
 from .store import Store
 
 TYPE_CHECKING = False
@@ -90,7 +89,9 @@ def start(
             _core.Join(
                 target=container.pidfd,
                 argv=list(argv),
-                env=_environment(config, env, identity.home, tty=tty),
+                env=spec.environment(
+                    [*(config.get("Env") or ()), *env], hostname=config["Hostname"], home=identity.home, tty=tty
+                ),
                 cwd=cwd or config["WorkingDir"],
                 uid=identity.uid,
                 gid=identity.gid,
@@ -109,22 +110,6 @@ def start(
     finally:
         for descriptor in cgroups:
             os.close(descriptor)
-
-
-def _environment(config: dict[str, Any], env: Sequence[str], home: str, *, tty: bool) -> list[str]:
-    variables = {"PATH": DEFAULT_PATH.partition("=")[2], "HOSTNAME": config["Hostname"]}
-    if tty:
-        variables["TERM"] = "xterm"
-    for entry in (*(config.get("Env") or ()), *env):
-        name, equals, value = entry.partition("=")
-        if not name or "\0" in entry:
-            raise InvalidArgument(f"environment {entry!r}: write NAME=value")
-        if equals:
-            variables[name] = value
-        else:
-            variables.pop(name, None)
-    variables.setdefault("HOME", home)
-    return [f"{name}={value}" for name, value in variables.items()]
 
 
 def _identity(container: Running, user: str | None) -> Identity:

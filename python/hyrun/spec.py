@@ -59,19 +59,21 @@ def argv(options: Options, image: Image) -> list[str]:
     return [*entrypoint, *command]
 
 
-def environment(options: Options, image: Image, *, hostname: str, home: str) -> list[str]:
-    """Return the environment: defaults, then the image's, then the caller's; nothing of the caller's own."""
+def environment(entries: Sequence[str], *, hostname: str, home: str, tty: bool) -> list[str]:
+    """Return the environment: defaults, then ``entries`` (the image's, then the caller's); nothing of the host's.
+
+    A later entry wins; a name alone takes away an earlier one (docker, for a variable that the caller does not have).
+    """
     variables = {"PATH": DEFAULT_PATH.partition("=")[2], "HOSTNAME": hostname}
-    if options.keeping is not None and options.keeping.tty:
+    if tty:
         variables["TERM"] = "xterm"
-    for entry in (*(image.config.get("Env") or ()), *options.env):
+    for entry in entries:
         name, equals, value = entry.partition("=")
         if not name or "\0" in entry:
             raise InvalidArgument(f"environment {entry!r}: write NAME=value")
         if equals:
             variables[name] = value
         else:
-            # Docker: a name alone that the caller does not have takes the image's away.
             variables.pop(name, None)
     variables.setdefault("HOME", home)
     return [f"{name}={value}" for name, value in variables.items()]
@@ -169,6 +171,7 @@ def build(
     ``hidden`` are paths inside the root that are masked on top of the usual ones.
     """
     hostname = host_name(options, identifier)
+    tty = options.keeping is not None and options.keeping.tty
     return _core.Spec(
         rootfs=_core.Overlay(
             lowerdirs=lowerdirs,
@@ -177,7 +180,9 @@ def build(
             volatile=options.remove,
         ),
         argv=argv(options, image),
-        env=environment(options, image, hostname=hostname, home=identity.home),
+        env=environment(
+            [*(image.config.get("Env") or ()), *options.env], hostname=hostname, home=identity.home, tty=tty
+        ),
         cwd=working_directory(options, image),
         uid=identity.uid,
         gid=identity.gid,
@@ -193,7 +198,7 @@ def build(
         stdin=stdio[0],
         stdout=stdio[1],
         stderr=stdio[2],
-        tty=options.keeping is not None and options.keeping.tty,
+        tty=tty,
         init=options.init,
     )
 
