@@ -214,6 +214,13 @@ pub fn set_nonblocking(fd: i32) {
     }
 }
 
+/// fcntl(2), F_GETPIPE_SZ: how many bytes a pipe holds.
+pub fn pipe_size(fd: i32) -> Result<usize, i32> {
+    const F_GETPIPE_SZ: usize = 1032;
+    // SAFETY: integers only.
+    check(unsafe { syscall(number::FCNTL, fd as usize, F_GETPIPE_SZ, 0, 0, 0) })
+}
+
 pub const AT_FDCWD: i32 = -100;
 pub const O_RDWR: usize = 0o2;
 pub const O_WRONLY: usize = 0o1;

@@ -1,9 +1,11 @@
 """`run -d`, `create`, `start`: containers that outlive the command that started them, and their monitor."""
 
+import fcntl
 import json
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -225,4 +227,21 @@ def test_fifty_at_once(hyrun: Hyrun) -> None:
     assert [process.wait(60) for process in processes] == [0] * 50
     assert sorted(hyrun.lines("ps", "--format", "{{.Names}}")) == sorted(names)
     hyrun("rm", "-f", *names)
+    assert hyrun.left("containers") == set()
+
+
+def test_a_stranger_who_writes_for_ever_does_not_keep_it_from_ending(hyrun: Hyrun) -> None:
+    identifier = detached(hyrun, "exec sleep 600", "--name", "given", "--log-opt", "max-size=1m")
+    # As a process of another container that was given the descriptor over a socket in a shared volume.
+    descriptor = os.open(f"/proc/{state(hyrun, identifier)['pid']}/fd/1", os.O_WRONLY)
+    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, 1 << 20)
+    writers = [subprocess.Popen(["yes", ""], stdout=descriptor, stderr=subprocess.DEVNULL) for _ in range(6)]
+    try:
+        os.close(descriptor)
+        time.sleep(0.5)
+        hyrun("rm", "-f", "given")
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
     assert hyrun.left("containers") == set()
