@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -245,3 +246,29 @@ def test_a_stranger_who_writes_for_ever_does_not_keep_it_from_ending(hyrun: Hyru
             writer.kill()
             writer.wait()
     assert hyrun.left("containers") == set()
+
+
+def test_labels_that_are_longer_than_an_event(hyrun: Hyrun) -> None:
+    labels = [word for number in range(40) for word in ("-l", f"key{number}={'%' * 4000}")]
+    detached(hyrun, "exit 3", "--name", "labelled", *labels)
+    assert ended(hyrun, "labelled") == 3
+    events = [json.loads(line) for line in (hyrun.run / "events.log").read_text().splitlines()]
+    (event,) = (event for event in events if event["Action"] == "die")
+    assert event["Actor"]["Attributes"] == {"image": "busybox", "name": "labelled", "exitCode": "3"}
+
+
+def test_a_monitor_that_is_stopped_does_not_keep_a_container_from_being_removed(hyrun: Hyrun) -> None:
+    identifier = detached(hyrun, "exec sleep 600", "--name", "halted")
+    os.kill(state(hyrun, identifier)["monitor"], signal.SIGSTOP)
+    hyrun("rm", "-f", "halted")
+    assert hyrun.left("containers") == set()
+
+
+def test_a_log_that_cannot_begin_anew_goes_on(hyrun: Hyrun) -> None:
+    flags = ("--log-opt", "max-size=1k", "--log-opt", "max-file=3", "--name", "crammed")
+    identifier = detached(hyrun, "sleep 1; for i in $(seq 99); do echo line $i; done; sleep 600", *flags)
+    # As on a disk on which no further file can be made.
+    resource.prlimit(state(hyrun, identifier)["monitor"], resource.RLIMIT_NOFILE, (6, 6))
+    until(lambda: "line 99" in hyrun.out("logs", "crammed"), "it has written")
+    assert hyrun.out("logs", "crammed").split("\n") == [f"line {number}" for number in range(1, 100)]
+    hyrun("rm", "-f", "crammed")
