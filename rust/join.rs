@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc::{self, c_char, c_int};
 use pyo3::prelude::*;
 
 use crate::application::{self, Application, flag};
+use crate::attend::wait;
 use crate::channel;
 use crate::launcher::launcher;
 use crate::plan::{Invalid, absolute, string};
@@ -18,6 +20,9 @@ use crate::report::{self, JOINED, Report};
 use crate::spawn::{Error, Spawned, number, pointers, reap, vfork};
 use crate::stack::Stack;
 use crate::sys;
+
+/// How long joining may take. Who lives in there can stop a process that has joined.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process to be. What the fields mean is written in `_core.pyi`.
 #[pyclass(frozen, module = "hyrun._core")]
@@ -196,6 +201,10 @@ pub fn join(plan: &mut Plan) -> Result<Joined, Error> {
     drop(in_flight);
     let outer = plan.terminal.take().map(|(_, outer)| outer);
     let result = await_reports(File::from(reader));
+    if result.is_err() {
+        // It may be held up where it is now.
+        let _ = sys::send_signal(entered.pidfd.as_fd(), libc::SIGKILL);
+    }
     reap(entered.pidfd.as_fd());
     let spawned = result?;
     let master = outer.map(|outer| sys::receive_descriptor(outer.as_fd())).transpose();
@@ -209,35 +218,60 @@ pub fn join(plan: &mut Plan) -> Result<Joined, Error> {
     }
 }
 
-/// First the pid of who has joined, then the end of the pipe; or a failing step at any time.
+/// The pid of who has joined and then the end of the pipe; or a failing step, which may come before that pid.
 fn await_reports(mut reader: File) -> Result<Spawned, Error> {
+    let end = Instant::now() + PATIENCE;
     let mut joined: Option<Spawned> = None;
-    let failure = loop {
+    let mut failure = None;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            failure.get_or_insert(Error::Parent("join", io::Error::from(Errno::ETIMEDOUT)));
+            break;
+        }
+        let mut polls = [libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+        match wait(&mut polls, Some(left)) {
+            // The time is over, or a signal came.
+            Ok(0) => continue,
+            Ok(_) => {}
+            Err(errno) => {
+                failure.get_or_insert(Error::Parent("poll", errno.into()));
+                break;
+            }
+        }
         let mut bytes = [0u8; 8];
         match reader.read_exact(&mut bytes) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => match joined {
-                Some(spawned) => return Ok(spawned),
-                // It was killed before it could say anything.
-                None => break Error::Parent("join", io::Error::from(Errno::ESRCH)),
-            },
-            Err(error) => break Error::Parent("read", error),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(error) => {
+                failure.get_or_insert(Error::Parent("read", error));
+                break;
+            }
         }
         let report = Report::decode(bytes);
         if report.step != JOINED {
-            break Error::Child(report);
+            failure.get_or_insert(Error::Child(report));
+            continue;
         }
         // It is this process's child and has not been waited for: the pid is still its own.
         match sys::open_process(report.errno) {
             Ok(pidfd) => joined = Some(Spawned { pid: report.errno, pidfd }),
-            Err(errno) => break Error::Parent("pidfd_open", errno.into()),
+            Err(errno) => {
+                failure.get_or_insert(Error::Parent("pidfd_open", errno.into()));
+            }
         }
-    };
-    if let Some(spawned) = joined {
-        let _ = sys::send_signal(spawned.pidfd.as_fd(), libc::SIGKILL);
-        reap(spawned.pidfd.as_fd());
     }
-    Err(failure)
+    match (joined, failure) {
+        (Some(spawned), None) => Ok(spawned),
+        (joined, failure) => {
+            if let Some(spawned) = joined {
+                let _ = sys::send_signal(spawned.pidfd.as_fd(), libc::SIGKILL);
+                reap(spawned.pidfd.as_fd());
+            }
+            // Without a failure it was killed before it could say anything.
+            Err(failure.unwrap_or_else(|| Error::Parent("join", io::Error::from(Errno::ESRCH))))
+        }
+    }
 }
 
 /// The child, in the caller's memory: the rules are those of child.rs. It enters nothing hostile before it has memory

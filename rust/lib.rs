@@ -90,7 +90,9 @@ mod _core {
                 crate::spawn::spawn(&plan)
             }
         });
-        result.map(Process::from).map_err(|failure| error::spawn_error(py, failure, &plan))
+        let process = result.map(Process::from).map_err(|failure| error::spawn_error(py, failure, &plan))?;
+        process.unless_interrupted(py)?;
+        Ok(process)
     }
 
     /// Create the container with a monitor as its parent: (pid, pidfd, pid of the monitor, descriptor to say go on).
@@ -104,6 +106,8 @@ mod _core {
         let keep = monitor.plan().map_err(invalid)?;
         let result = py.detach(|| crate::keep::spawn(&plan, &keep, pair));
         let kept = result.map_err(|failure| error::spawn_error(py, failure, &plan))?;
+        // Should a handler raise now, the monitor is not told to go on, and ends the container.
+        py.check_signals()?;
         Ok((kept.pid, kept.pidfd.into_raw_fd(), kept.monitor, kept.go.into_raw_fd()))
     }
 
@@ -127,7 +131,9 @@ mod _core {
         });
         let plan = plan.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (spawned, master) = result.map_err(|failure| error::join_error(py, failure, &plan))?;
-        Ok((Process::from(spawned), master.map_or(-1, IntoRawFd::into_raw_fd)))
+        let process = Process::from(spawned);
+        process.unless_interrupted(py)?;
+        Ok((process, master.map_or(-1, IntoRawFd::into_raw_fd)))
     }
 
     /// Sit at a container: carry bytes between the caller's streams and the monitor's socket or a terminal's master,

@@ -84,6 +84,15 @@ impl Process {
 }
 
 impl Process {
+    /// Python's handlers for the signals that came during the start; if one raises, nobody will know of this process,
+    /// and it ends.
+    pub fn unless_interrupted(&self, py: Python<'_>) -> PyResult<()> {
+        py.check_signals().inspect_err(|_| {
+            let _ = sys::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+            py.detach(|| crate::spawn::reap(self.pidfd.as_fd()));
+        })
+    }
+
     fn status(&self) -> std::sync::MutexGuard<'_, Option<i32>> {
         self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

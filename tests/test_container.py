@@ -1,7 +1,10 @@
 """`hyrun.Container`: a container from Python that stays."""
 
 import os
+import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -131,3 +134,51 @@ def test_two_hundred_cycles_leave_nothing(place: Store) -> None:
         ) as box:
             box.exec(["true"], check=True)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_interrupt_in_the_middle_of_a_start_ends_what_was_started(place: Store) -> None:
+    box = hyrun.Container("busybox", ["sleep", "600"], name="half")
+    interrupted = 0
+    try:
+        while not interrupted:
+            watcher = threading.Thread(target=_interrupt_as_soon_as_there_is_a_child)
+            watcher.start()
+            try:
+                box.start()
+                watcher.join()
+            except KeyboardInterrupt:
+                watcher.join()
+                interrupted = 1
+            if not interrupted:
+                box.kill()
+                box.wait()
+        # Soon nobody owns it: it can be started and removed like any other.
+        end = time.monotonic() + 20
+        while box.status != "exited" and time.monotonic() < end:
+            time.sleep(0.01)
+        assert box.exit_code == 255
+        box.start().kill()
+        assert box.wait(20) == 137
+    finally:
+        box.remove(force=True)
+
+
+@pytest.mark.parametrize("how", ["run", "exec"])
+def test_an_interrupt_in_the_middle_leaves_no_process(place: Store, how: str) -> None:
+    with hyrun.Container("busybox", ["sleep", "600"]) as box:
+        start = box.exec if how == "exec" else lambda args: hyrun.run("busybox", args)
+        for _ in range(5):
+            watcher = threading.Thread(target=_interrupt_as_soon_as_there_is_a_child)
+            watcher.start()
+            with pytest.raises(KeyboardInterrupt):
+                start(["sleep", "600"])
+            watcher.join()
+            assert Path(f"/proc/self/task/{os.getpid()}/children").read_text() == ""
+
+
+def _interrupt_as_soon_as_there_is_a_child() -> None:
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    end = time.monotonic() + 5
+    while not children.read_text() and time.monotonic() < end:
+        pass
+    os.kill(os.getpid(), signal.SIGINT)

@@ -42,8 +42,13 @@ class Session:
         """Sit until it ends and return what a shell is told: the container's own status, 128 + n for a signal; 0 for a
         container that was left. Both descriptors are closed. ``removed``: the directory of one that is removed then.
         """
-        directory = -1 if removed is None else os.open(removed, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = -1
         try:
+            if removed is not None:
+                try:
+                    directory = os.open(removed, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    pass  # it has ended by now, and is gone
             how, value = self.sit(channel, pidfd)
             if how == "lost":
                 raise HyrunError("the container's monitor was killed, and the container with it: its status is lost")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Milliseconds before the first restart; doubled each time up to the last, and forgotten after a good run (docker's).
 FIRST_DELAY, LAST_DELAY, GOOD_RUN = 100, 60_000, 10.0
 
+#: The longest event that the monitor has room for, in bytes.
+_EVENT = 8000
+
 #: Python without site-packages: the end of a container needs nothing but hyrun itself.
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from hyrun.ended import main; main()"
 #: What of the caller's environment goes on to that Python.
@@ -190,7 +193,16 @@ def _python(store: Store, identifier: str) -> list[str]:
 def _die_event(config: dict[str, Any]) -> str:
     """Return the event of the end as the monitor wants it: JSON with gaps."""
     mark = os.urandom(8).hex()
-    attributes = {"image": config["ImageName"], "name": config["Name"], **config["Labels"], "exitCode": f"{mark}e"}
+    own = {"image": config["ImageName"], "name": config["Name"]}
+    event = _event_text(config, {**own, **config["Labels"], "exitCode": f"{mark}e"}, mark)
+    if len(event) > _EVENT:
+        # Better an event without labels than none.
+        event = _event_text(config, {**own, "exitCode": f"{mark}e"}, mark)
+    text = event.decode().replace("%", "%%")
+    return text.replace(f'"{mark}T"', "%T").replace(f'"{mark}t"', "%t").replace(f"{mark}e", "%e") + "\n"
+
+
+def _event_text(config: dict[str, Any], attributes: dict[str, str], mark: str) -> bytes:
     event = {
         "status": "die",
         "id": config["Id"],
@@ -202,8 +214,7 @@ def _die_event(config: dict[str, Any]) -> str:
         "time": f"{mark}T",
         "timeNano": f"{mark}t",
     }
-    text = _core.format_json(event).decode().replace("%", "%%")
-    return text.replace(f'"{mark}T"', "%T").replace(f'"{mark}t"', "%t").replace(f"{mark}e", "%e") + "\n"
+    return _core.format_json(event)
 
 
 def _emit(store: Store, action: str, config: dict[str, Any]) -> None:

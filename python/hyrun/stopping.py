@@ -66,7 +66,14 @@ def end(store: Store, record: Record) -> None:
     mark(record)
     ending = _Ending(store, record, SIGKILL, 0)
     for error in _end([ending]).values():
-        raise error
+        descriptor = pidfds.open_container(records.read(containers.state_path(store, record.id)) or {})
+        if descriptor is not None:
+            over = pidfds.ended(descriptor)
+            os.close(descriptor)
+            if not over:
+                raise error
+        # It has ended, and only its monitor is held up, stopped for instance: nobody will ask for the status.
+        end_monitor(store, record)
 
 
 def kill(store: Store, record: Record, number: int) -> None:

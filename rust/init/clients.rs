@@ -119,19 +119,41 @@ impl Clients {
     }
 
     /// A client has closed its end while there is no room for what it may have said before. Whether it was the
-    /// foreground's.
+    /// foreground's, and did not say that the container stays: that is looked for now, and its input is lost.
     pub fn note_gone(&mut self, place: usize) -> bool {
+        if self.first == Some(place) {
+            let mut kind = [0];
+            loop {
+                match self.receive(place, &mut kind) {
+                    Ok(1) if kind[0] == DETACH => {
+                        self.drop(place);
+                        return false;
+                    }
+                    Ok(1) => {}
+                    _ => return self.drop(place),
+                }
+            }
+        }
         if let Some(client) = self.clients.get_mut(place) {
             client.gone = true;
             client.owed = false;
         }
-        self.first == Some(place)
+        false
+    }
+
+    /// One message, or its beginning. A client that has left something unread is a reset connection, which is said once
+    /// and before what it has sent: that is still to be read.
+    fn receive(&self, place: usize, buffer: &mut [u8]) -> Result<usize, i32> {
+        let fd = self.clients.get(place).map_or(-1, |client| client.fd);
+        match sys::read(fd, buffer) {
+            Err(sys::ECONNRESET) => sys::read(fd, buffer),
+            result => result,
+        }
     }
 
     /// Take one message of the client at `place` into `buffer`.
     pub fn take(&mut self, place: usize, buffer: &mut [u8]) -> Said {
-        let Some(client) = self.clients.get(place) else { return Said::Nothing };
-        match sys::read(client.fd, buffer) {
+        match self.receive(place, buffer) {
             Ok(0) => Said::Gone(self.drop(place)),
             Err(sys::EAGAIN | sys::EINTR) => Said::Nothing,
             Err(_) => Said::Gone(self.drop(place)),

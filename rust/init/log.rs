@@ -6,6 +6,8 @@ use crate::sys;
 use crate::template::Text;
 
 const NAME: &[u8] = b"container.log\0";
+/// What will be `container.log` in a moment.
+const NEXT: &[u8] = b".container.log\0";
 const ROOM: usize = 32 * 1024;
 const HEADER: usize = clock::LENGTH + 10;
 
@@ -88,20 +90,20 @@ impl Log {
             name.push(b"\0");
             name
         };
-        for number in (1..self.max_files.saturating_sub(1)).rev() {
-            // Not all of them need be there.
-            let _ = sys::rename_at(self.directory, numbered(number).as_bytes(), numbered(number + 1).as_bytes());
-        }
-        let mut flags = sys::O_WRONLY | sys::O_APPEND | sys::O_CREAT | sys::O_CLOEXEC | sys::O_NOFOLLOW;
+        let flags = sys::O_WRONLY | sys::O_APPEND | sys::O_CREAT | sys::O_TRUNC | sys::O_CLOEXEC | sys::O_NOFOLLOW;
+        // First the new one: on a full disk there is none, and the others stay what they are.
+        let name = if self.max_files > 1 { NEXT } else { NAME };
+        let Ok(fd) = sys::open_at(self.directory, name, flags, 0o600) else { return };
         if self.max_files > 1 {
+            for number in (1..self.max_files - 1).rev() {
+                // Not all of them need be there.
+                let _ = sys::rename_at(self.directory, numbered(number).as_bytes(), numbered(number + 1).as_bytes());
+            }
             let _ = sys::rename_at(self.directory, NAME, numbered(1).as_bytes());
-        } else {
-            flags |= sys::O_TRUNC;
+            let _ = sys::rename_at(self.directory, NEXT, NAME);
         }
-        if let Ok(fd) = sys::open_at(self.directory, NAME, flags, 0o600) {
-            sys::close(self.fd);
-            self.fd = fd;
-            self.size = 0;
-        }
+        sys::close(self.fd);
+        self.fd = fd;
+        self.size = 0;
     }
 }

@@ -21,6 +21,8 @@ const LIFELINE: u64 = 16;
 
 const CHUNK: usize = 16 * 1024;
 const MESSAGE: usize = 4096;
+/// No terminal holds more, in bytes.
+const TERMINAL_HOLDS: usize = 256 * 1024;
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 const SIGNALS: u64 = 1 << (SIGTERM - 1);
@@ -152,11 +154,14 @@ impl Monitor {
         status
     }
 
-    /// Everything inside has ended with pid 1: what is in the pipes now is all there will be.
+    /// Everything inside has ended with pid 1: what is in the pipes now is all there will be of it. Not more than they
+    /// hold, because somebody outside may have been given an end, and write for ever.
     fn drain(&mut self) {
         self.clients.settle(self.chunk_kind, self.chunk.get(..self.chunk_length).unwrap_or(&[]));
         for index in [0, 1] {
-            while self.carry(index) {
+            let mut left = sys::pipe_size(self.outputs[index]).unwrap_or(TERMINAL_HOLDS);
+            while left > 0 && self.carry(index) {
+                left = left.saturating_sub(self.chunk_length);
                 self.clients.settle(self.chunk_kind, self.chunk.get(..self.chunk_length).unwrap_or(&[]));
             }
         }

@@ -13,6 +13,7 @@ pub const ENODEV: i32 = 19;
 pub const ENOTDIR: i32 = 20;
 pub const EINVAL: i32 = 22;
 pub const ENOSYS: i32 = 38;
+pub const ECONNRESET: i32 = 104;
 pub const ENAMETOOLONG: i32 = 36;
 
 /// # Safety
@@ -211,6 +212,13 @@ pub fn set_nonblocking(fd: i32) {
             syscall(number::FCNTL, fd as usize, F_SETFL, flags | O_NONBLOCK, 0, 0);
         }
     }
+}
+
+/// fcntl(2), F_GETPIPE_SZ: how many bytes a pipe holds.
+pub fn pipe_size(fd: i32) -> Result<usize, i32> {
+    const F_GETPIPE_SZ: usize = 1032;
+    // SAFETY: integers only.
+    check(unsafe { syscall(number::FCNTL, fd as usize, F_GETPIPE_SZ, 0, 0, 0) })
 }
 
 pub const AT_FDCWD: i32 = -100;

@@ -1,9 +1,12 @@
 """`run -d`, `create`, `start`: containers that outlive the command that started them, and their monitor."""
 
+import fcntl
 import json
 import os
 import re
+import resource
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -249,3 +252,46 @@ def test_fifty_at_once(hyrun: Hyrun) -> None:
     assert sorted(hyrun.lines("ps", "--format", "{{.Names}}")) == sorted(names)
     hyrun("rm", "-f", *names)
     assert hyrun.left("containers") == set()
+
+
+def test_a_stranger_who_writes_for_ever_does_not_keep_it_from_ending(hyrun: Hyrun) -> None:
+    identifier = detached(hyrun, "exec sleep 600", "--name", "given", "--log-opt", "max-size=1m")
+    # As a process of another container that was given the descriptor over a socket in a shared volume.
+    descriptor = os.open(f"/proc/{state(hyrun, identifier)['pid']}/fd/1", os.O_WRONLY)
+    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, 1 << 20)
+    writers = [subprocess.Popen(["yes", ""], stdout=descriptor, stderr=subprocess.DEVNULL) for _ in range(6)]
+    try:
+        os.close(descriptor)
+        time.sleep(0.5)
+        hyrun("rm", "-f", "given")
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    assert hyrun.left("containers") == set()
+
+
+def test_labels_that_are_longer_than_an_event(hyrun: Hyrun) -> None:
+    labels = [word for number in range(40) for word in ("-l", f"key{number}={'%' * 4000}")]
+    detached(hyrun, "exit 3", "--name", "labelled", *labels)
+    assert ended(hyrun, "labelled") == 3
+    events = [json.loads(line) for line in (hyrun.run / "events.log").read_text().splitlines()]
+    (event,) = (event for event in events if event["Action"] == "die")
+    assert event["Actor"]["Attributes"] == {"image": "busybox", "name": "labelled", "exitCode": "3"}
+
+
+def test_a_monitor_that_is_stopped_does_not_keep_a_container_from_being_removed(hyrun: Hyrun) -> None:
+    identifier = detached(hyrun, "exec sleep 600", "--name", "halted")
+    os.kill(state(hyrun, identifier)["monitor"], signal.SIGSTOP)
+    hyrun("rm", "-f", "halted")
+    assert hyrun.left("containers") == set()
+
+
+def test_a_log_that_cannot_begin_anew_goes_on(hyrun: Hyrun) -> None:
+    flags = ("--log-opt", "max-size=1k", "--log-opt", "max-file=3", "--name", "crammed")
+    identifier = detached(hyrun, "sleep 1; for i in $(seq 99); do echo line $i; done; sleep 600", *flags)
+    # As on a disk on which no further file can be made.
+    resource.prlimit(state(hyrun, identifier)["monitor"], resource.RLIMIT_NOFILE, (6, 6))
+    until(lambda: "line 99" in hyrun.out("logs", "crammed"), "it has written")
+    assert hyrun.out("logs", "crammed").split("\n") == [f"line {number}" for number in range(1, 100)]
+    hyrun("rm", "-f", "crammed")

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -189,3 +190,29 @@ def hyrun_command() -> tuple[str, ...]:
 def test_a_replaced_null_device_is_not_taken_for_it(hyrun: Hyrun, web: str, tmp_path: Path) -> None:
     hyrun("exec", "web", "sh", "-c", "rm /dev/null; echo trap > /dev/null; chmod 666 /dev/null")
     assert "/dev/null" in hyrun.refused("exec", "web", "cat")
+
+
+def test_a_failure_that_is_told_before_the_pid_leaves_no_zombie(hyrun: Hyrun, web: str) -> None:
+    script = """import os, hyrun
+try:
+    hyrun.Container.get("web").exec(["/nowhere"])
+except hyrun.SpawnError:
+    print("children:", open(f"/proc/self/task/{os.getpid()}/children").read())
+"""
+    slowly = ("strace", "-f", "-qq", "-o", str(hyrun.cwd / "log"), "-e", "trace=clone", "-e")
+    command = (*slowly, "inject=clone:delay_exit=300000", sys.executable, "-c")
+    assert hyrun(script, command=command).stdout == "children: \n"
+
+
+def test_who_is_stopped_on_the_way_in_does_not_hold_the_caller(hyrun: Hyrun) -> None:
+    hyrun("run", "-d", "--name", "hostile", "busybox", "sh", "-c", "while :; do kill -STOP -1; done")
+    errors = ""
+    while "holds it up" not in errors:
+        process = hyrun.start("exec", "hostile", "sleep", "0.2")
+        try:
+            errors = process.communicate(timeout=PATIENCE)[1]
+        except subprocess.TimeoutExpired:
+            # It got in, and was stopped there.
+            process.kill()
+            process.communicate()
+    hyrun("rm", "-f", "hostile")

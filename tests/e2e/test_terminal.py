@@ -1,5 +1,6 @@
 """`-t`, `attach`: terminals of containers, and who sits at them."""
 
+import json
 import os
 import signal
 import time
@@ -122,7 +123,7 @@ def test_attach_without_a_terminal(hyrun: Hyrun) -> None:
 
 
 def test_attach_watches_only(hyrun: Hyrun) -> None:
-    hyrun("run", "-di", "--name", "quiet", "busybox", "sh", "-c", "sleep 0.5; echo said; read x; exit 2")
+    hyrun("run", "-di", "--name", "quiet", "busybox", "sh", "-c", "while sleep 0.2; do echo said; done")
     process = hyrun.start("attach", "--no-stdin", "--sig-proxy=false", "quiet")
     assert process.stdout is not None
     assert process.stdout.readline() == "said\n"
@@ -140,3 +141,40 @@ def test_keys_that_are_none(hyrun: Hyrun, keys: str) -> None:
 def test_attach_needs_a_monitor(hyrun: Hyrun) -> None:
     hyrun.sleeper("--rm", "--name", "here")
     assert "foreground of another program" in hyrun.refused("attach", "here", code=1)
+
+
+def test_the_keys_leave_a_container_whose_output_is_unread(hyrun: Hyrun) -> None:
+    script = "echo ready; read x; for i in 1 2 3 4 5; do echo $i; sleep 0.1; done; exec sleep 600"
+    with at_terminal("run", "-it", "--name", "unread", "busybox", "sh", "-c", script) as terminal:
+        terminal.expect("ready")
+        monitor = int(json.loads((hyrun.run / f"{hyrun.inspect('unread')['Id']}.json").read_text())["monitor"])
+        terminal.type("\n")
+        terminal.expect("1")
+        terminal.process.send_signal(signal.SIGSTOP)
+        time.sleep(1)
+        os.kill(monitor, signal.SIGSTOP)
+        try:
+            # The rest of the output and the keys are there at once; then it goes, and the monitor hears of all that.
+            terminal.type("\x10\x11")
+            terminal.process.send_signal(signal.SIGCONT)
+            assert terminal.wait() == 0
+        finally:
+            os.kill(monitor, signal.SIGCONT)
+    time.sleep(0.3)
+    assert hyrun.record("unread")["State"]["Status"] == "running"
+    hyrun("rm", "-f", "unread")
+
+
+def test_the_keys_leave_a_container_that_does_not_read(hyrun: Hyrun) -> None:
+    script = "stty raw -echo; echo ready; exec sleep 600"
+    with at_terminal("run", "-it", "--name", "deaf", "busybox", "sh", "-c", script) as terminal:
+        terminal.expect("ready")
+        # More than a terminal takes, and less than what may be on the way to it.
+        for _ in range(40):
+            terminal.type("x" * 1024)
+        time.sleep(0.5)
+        terminal.type("\x10\x11")
+        assert terminal.wait() == 0
+    time.sleep(0.3)
+    assert hyrun.record("deaf")["State"]["Status"] == "running"
+    hyrun("rm", "-f", "deaf")

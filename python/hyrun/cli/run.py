@@ -109,9 +109,8 @@ def _run_kept(store: Store, options: Options, values: dict[str, Any], timeout: f
         container = containers.create(store.prepare(), options)
         try:
             cidfile.write(container.id)
-            if not values["detach"]:
-                # From here on a signal waits until there is somebody to forward it to.
-                _core.block_signals()
+            # From here on a signal waits until there is somebody to forward it to, or until nothing is half done.
+            _core.block_signals()
             started = kept.start(store, container.config, container.lock, client=theirs, size=session.size())
         except BaseException:
             container.abandon()
