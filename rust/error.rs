@@ -23,7 +23,9 @@ fn failed(py: Python<'_>, error: spawn::Error, explain: impl FnOnce(Report) -> F
         spawn::Error::Parent(call, error) => {
             let advice = match error.raw_os_error() {
                 Some(nix::libc::EPERM) => " (hyrun needs root: try again with sudo)",
-                Some(nix::libc::ETIMEDOUT) => " (something in the container holds it up: hyrun top shows what runs there)",
+                Some(nix::libc::ETIMEDOUT) => {
+                    " (something in the container holds it up: hyrun top shows what runs there)"
+                }
                 Some(nix::libc::ENOSPC) => " (too many namespaces: see /proc/sys/user/max_*_namespaces)",
                 _ => "",
             };
