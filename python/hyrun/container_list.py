@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from errno import EDQUOT, ENOSPC
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 
 from . import container_record, containers, events, pauses, pidfds, records
@@ -121,7 +122,12 @@ def _mend(store: Store, identifier: str, directory: str) -> Record | None:
         discard(store, record, volumes=True)
         return None
     if not record.finished:
-        containers.write_exit(directory, None, record.started)
+        try:
+            containers.write_exit(directory, None, record.started)
+        except OSError as error:
+            # It is written down by who looks when there is space again; until then it is just as unknown.
+            if error.errno not in (ENOSPC, EDQUOT):
+                raise
         record.finished = time.time_ns()
     record.status = "exited"
     return record

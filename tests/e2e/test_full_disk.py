@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import COMMAND, Template
+from e2e.command import COMMAND, Template, until
 from e2e.disk import Disk
 
 _FILL = (
@@ -87,3 +87,13 @@ def test_a_repair_removes_leftovers(full: Disk) -> None:
     full.hyrun("system", "check", "--repair")
     full.run("sh", "-c", f"rm -rf {full.mountpoint}/filler1*", check=True)
     assert full.hyrun("run", "--rm", "busybox", "echo", "x").stdout == "x\n"
+
+
+def test_a_container_that_ended_on_a_full_disk_is_listed_and_removed(template: Template, tmp_path: Path) -> None:
+    with Disk(tmp_path, "tmpfs", 24) as disk:
+        disk.hyrun("load", "-q", "-i", template.archive)
+        disk.hyrun("run", "-d", "--name", "over", "busybox", "sleep", "600")
+        disk.run(COMMAND[0], "-c", _FILL, disk.mountpoint, check=True)
+        disk.hyrun("kill", "over", code=None)
+        until(lambda: "Exited (unknown)" in disk.hyrun("ps", "-a").stdout, "it has ended")
+        disk.hyrun("rm", "over")
