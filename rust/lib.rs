@@ -35,7 +35,7 @@ mod _core {
     #[pymodule_export]
     use crate::json::{format_json, parse_json};
     #[pymodule_export]
-    use crate::layer::python::{Unpacked, unpack_layer};
+    use crate::layer::python::{Cancellation, Unpacked, unpack_layer};
     #[pymodule_export]
     use crate::process::Process;
     #[pymodule_export]

@@ -8,6 +8,7 @@ from typing import Any, final
 
 __all__ = [
     "Bind",
+    "Cancellation",
     "File",
     "Overlay",
     "Process",
@@ -264,13 +265,32 @@ class Unpacked:
     @property
     def entries(self) -> int: ...
 
-def unpack_layer(source: int, target: str, *, offset: int | None = None, length: int | None = None) -> Unpacked:
+@final
+class Cancellation:
+    """Ends calls of ``unpack_layer`` early, from any thread."""
+
+    def __new__(cls) -> Cancellation: ...
+    def cancel(self) -> None:
+        """Let all calls that have this end within a tenth of a second, with StorageError."""
+
+    @property
+    def cancelled(self) -> bool: ...
+
+def unpack_layer(
+    source: int,
+    target: str,
+    *,
+    offset: int | None = None,
+    length: int | None = None,
+    cancellation: Cancellation | None = None,
+) -> Unpacked:
     """Unpack one layer tar (plain, gzip or zstd, told by its first bytes) into the empty directory ``target``.
 
     ``source`` is a descriptor. With ``offset`` it is read by pread(2) from there, ``length`` bytes at most, and
     its file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do).
-    OCI whiteouts become overlayfs's form. Raises ``hyrun.errors.StorageError`` when the archive is hostile,
-    damaged or over a limit, OSError when the disk refuses.
+    OCI whiteouts become overlayfs's form. A layer of more than 128 KiB has a few threads of its own. Raises
+    ``hyrun.errors.StorageError`` when the archive is hostile, damaged or over a limit, or when it was cancelled,
+    OSError when the disk refuses, and what a signal handler raises (KeyboardInterrupt).
     """
 
 def copy_tree(source: int, target: int) -> None:

@@ -1,6 +1,7 @@
 //! `unpack_layer` for Python.
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -36,19 +37,45 @@ impl Unpacked {
     }
 }
 
+/// Ends calls of `unpack_layer` early. Documented in `_core.pyi`.
+#[pyclass(frozen, module = "hyrun._core")]
+#[derive(Debug, Default)]
+pub struct Cancellation {
+    cancelled: AtomicBool,
+}
+
+#[pymethods]
+impl Cancellation {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
 /// Unpack one layer tar into the empty directory `target`. Documented in `_core.pyi`.
 ///
 /// # Errors
 ///
-/// `hyrun.errors.StorageError` for a hostile, damaged or oversized archive; OSError when the disk refuses.
+/// `hyrun.errors.StorageError` for a hostile, damaged or oversized archive; OSError when the disk refuses; what a
+/// signal handler raises.
 #[pyfunction]
-#[pyo3(signature = (source, target, *, offset=None, length=None))]
+#[pyo3(signature = (source, target, *, offset=None, length=None, cancellation=None))]
 pub fn unpack_layer(
     py: Python<'_>,
     source: RawFd,
     target: PathBuf,
     offset: Option<u64>,
     length: Option<u64>,
+    cancellation: Option<Py<Cancellation>>,
 ) -> PyResult<Unpacked> {
     let origin = match (offset, length) {
         (Some(offset), length) => Origin::Window { offset, end: length.map(|length| offset.saturating_add(length)) },
@@ -60,7 +87,20 @@ pub fn unpack_layer(
     }
     // SAFETY: not negative; the caller keeps the descriptor open over the call, as with any os function.
     let source = unsafe { BorrowedFd::borrow_raw(source) };
-    let outcome = py.detach(|| unpack::unpack(source, origin, &target));
+    let cancellation = cancellation.as_ref().map(Py::get);
+    let mut raised = None;
+    let interrupted = || {
+        if cancellation.is_some_and(Cancellation::cancelled) {
+            return true;
+        }
+        // Handlers of Python run in its main thread only; elsewhere this does nothing.
+        raised = Python::attach(|py| py.check_signals()).err();
+        raised.is_some()
+    };
+    let outcome = py.detach(|| unpack::unpack(source, origin, &target, interrupted));
+    if let Some(error) = raised {
+        return Err(error);
+    }
     let (totals, entries) = outcome.map_err(|error| match error {
         Error::System(failure) => os_error(&failure),
         Error::Refused(sentence) => storage_error(py, sentence),
