@@ -7,6 +7,7 @@ import io
 import os
 import random
 import shutil
+import signal
 import stat
 import struct
 import subprocess
@@ -754,6 +755,55 @@ def test_a_pipe_is_read_to_its_end(layers: Layers) -> None:
     finally:
         os.close(reading)
         thread.join()
+
+
+def _endless() -> tuple[int, int]:
+    """A pipe with the beginning of a large layer, whose writer says nothing more."""
+    read, write = os.pipe()
+    os.write(write, header(b"a", size=base_256(1 << 30)) + bytes(1000))
+    return read, write
+
+
+def test_a_stalled_stream_can_be_cancelled(layers: Layers) -> None:
+    read, write = _endless()
+    cancellation = _core.Cancellation()
+    timer = threading.Timer(0.1, cancellation.cancel)
+    timer.start()
+    try:
+        with pytest.raises(StorageError, match="stopped"):
+            _core.unpack_layer(read, str(layers.fresh()), cancellation=cancellation)
+    finally:
+        timer.join()
+        os.close(read)
+        os.close(write)
+
+
+def test_a_signal_handler_may_end_it(layers: Layers) -> None:
+    read, write = _endless()
+
+    def handler(*_: object) -> None:
+        raise KeyError("from the handler")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(KeyError, match="from the handler"):
+            _core.unpack_layer(read, str(layers.fresh()))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        os.close(read)
+        os.close(write)
+
+
+def test_an_error_does_not_wait_for_the_rest_of_a_stream(layers: Layers) -> None:
+    read, write = os.pipe()
+    os.write(write, header(b"../a") + bytes(512))
+    try:
+        with pytest.raises(StorageError, match="leaves the layer"):
+            _core.unpack_layer(read, str(layers.fresh()))
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_members_of_gzip_and_frames_of_zstd_are_joined(layers: Layers) -> None:

@@ -3,7 +3,7 @@ use std::io::{self, BufRead, Read};
 
 use super::error::{Error, Result, damaged};
 use super::gzip::Members;
-use super::input::{Input, Stored};
+use super::input::{Input, MAGIC, Stored};
 use super::limits;
 use super::zstd::Frames;
 use crate::fs::Failure;
@@ -17,9 +17,9 @@ pub(super) enum Decoder<'fd> {
 
 impl<'fd> Decoder<'fd> {
     pub(super) fn new(mut input: Input<'fd>) -> Result<Self> {
-        // Buffers are filled to the brim, so the first one has these bytes if the input has.
+        // The first buffer has these bytes if the input has.
         let first = match input.fill_buf() {
-            Ok(ready) => ready.first_chunk::<4>().copied().unwrap_or_default(),
+            Ok(ready) => ready.first_chunk::<MAGIC>().copied().unwrap_or_default(),
             Err(error) => return Err(translate(input.failure(), "tar", &error)),
         };
         Ok(match first {

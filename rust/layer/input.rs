@@ -1,6 +1,6 @@
 //! The layer's bytes as they are stored: a window of a file or a stream, hashed while they are read.
 use std::io::{self, BufRead, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -10,6 +10,9 @@ use nix::unistd::read;
 use sha2::{Digest, Sha256};
 
 use super::chunk::{Chunk, Inlet, Message};
+
+/// Bytes that tell a compression.
+pub(super) const MAGIC: usize = 4;
 
 /// Where the bytes come from.
 pub(super) enum Origin {
@@ -57,10 +60,18 @@ impl<'fd> Raw<'fd> {
         }
     }
 
-    /// Fill a buffer; less than all of it only at the end.
+    /// Fill a buffer: less than all of it only at the end, or while a stream has nothing more to say. Never less
+    /// than the bytes that tell a compression.
     pub(super) fn fill(&mut self, chunk: &mut Chunk) -> Result<(), Errno> {
         chunk.filled = 0;
         while chunk.filled < chunk.bytes.len() {
+            let patient = chunk.filled < MAGIC;
+            match self.wait(patient) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            }
             match self.read(&mut chunk.bytes[chunk.filled..]) {
                 Ok(0) => break,
                 Ok(count) => chunk.filled += count,
@@ -77,14 +88,23 @@ impl<'fd> Raw<'fd> {
         Stored { digest: digest_of(&self.hasher), size: self.size }
     }
 
+    /// Wait until a stream has something; false when it has not and nobody wants to wait. ECANCELED once it is
+    /// stopped.
+    fn wait(&self, patient: bool) -> Result<bool, Errno> {
+        let (Origin::Stream, Some(stop)) = (&self.origin, self.stop) else {
+            return Ok(true);
+        };
+        let mut both = [PollFd::new(self.fd, PollFlags::POLLIN), PollFd::new(stop, PollFlags::empty())];
+        poll(&mut both, if patient { PollTimeout::NONE } else { PollTimeout::ZERO })?;
+        match both.map(|one| one.any().unwrap_or(true)) {
+            [_, true] => Err(Errno::ECANCELED),
+            [ready, _] => Ok(ready),
+        }
+    }
+
     fn read(&mut self, room: &mut [u8]) -> Result<usize, Errno> {
         match &mut self.origin {
-            Origin::Stream => {
-                if let Some(stop) = self.stop {
-                    wait(self.fd, stop)?;
-                }
-                read(self.fd, room)
-            }
+            Origin::Stream => read(self.fd, room),
             Origin::Window { offset, end } => {
                 let left = end.map_or(u64::MAX, |end| end - *offset);
                 let length = room.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -95,13 +115,6 @@ impl<'fd> Raw<'fd> {
             }
         }
     }
-}
-
-/// Wait until a stream has something, or until nobody wants it any more: ECANCELED.
-fn wait(stream: BorrowedFd<'_>, stop: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut both = [PollFd::new(stream, PollFlags::POLLIN), PollFd::new(stop.as_fd(), PollFlags::empty())];
-    poll(&mut both, PollTimeout::NONE)?;
-    if both[1].any().unwrap_or(true) { Err(Errno::ECANCELED) } else { Ok(()) }
 }
 
 enum Feed<'fd> {

@@ -55,7 +55,8 @@ pub(super) fn run<T: Send>(
             match outcome.recv_timeout(TICK) {
                 Ok(result) => {
                     drop(waking.take());
-                    return result;
+                    // The stages end with errors of their own then.
+                    return if stop.load(Ordering::Relaxed) { result.map_err(|_| stopped()) } else { result };
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if interrupted() {
