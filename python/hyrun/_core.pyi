@@ -282,13 +282,16 @@ def unpack_layer(
     *,
     offset: int | None = None,
     length: int | None = None,
+    flush: bool = False,
     cancellation: Cancellation | None = None,
 ) -> Unpacked:
     """Unpack one layer tar (plain, gzip or zstd, told by its first bytes) into the empty directory ``target``.
 
     ``source`` is a descriptor. With ``offset`` it is read by pread(2) from there, ``length`` bytes at most, and
     its file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do).
-    OCI whiteouts become overlayfs's form. A layer of more than 128 KiB has a few threads of its own. Raises
+    OCI whiteouts become overlayfs's form. A layer of more than 128 KiB has a few threads of its own;
+    with ``flush`` one of them lets the disk write meanwhile (syncfs(2) now and then), so that
+    ``sync_file_system`` afterwards is short; it does not take its place. Raises
     ``hyrun.errors.StorageError`` when the archive is hostile, damaged or over a limit, or when it was cancelled,
     OSError when the disk refuses, and what a signal handler raises (KeyboardInterrupt).
     """

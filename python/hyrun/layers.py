@@ -43,7 +43,7 @@ def add(
     once. ``cancellation`` ends the call early, with StorageError. Hold ``image_store.publishing`` around this
     and the record, or the layer may be swept in between.
     """
-    unpack = partial(_core.unpack_layer, fd, offset=offset, length=length, cancellation=cancellation)
+    unpack = partial(_core.unpack_layer, fd, offset=offset, length=length, flush=syncing(), cancellation=cancellation)
     if diff_id is None:
         return _unpack(store, unpack, None, digest)
     name = diff_id.removeprefix("sha256:")
@@ -55,9 +55,7 @@ def add(
         return _unpack(store, unpack, name, digest)
 
 
-def _unpack(
-    store: Store, unpack: Callable[[str], _core.Unpacked], wanted: str | None, digest: str | None
-) -> Layer:
+def _unpack(store: Store, unpack: Callable[[str], _core.Unpacked], wanted: str | None, digest: str | None) -> Layer:
     with staging(store) as directory:
         target = os.path.join(directory, "layer")
         # The directory of a layer is its root directory's parent: only hyrun's own user passes it.

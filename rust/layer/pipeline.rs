@@ -3,7 +3,7 @@
 //! On two cores decoding takes one; reading, hashing and writing share the other. Each stage hands whole buffers
 //! on ([`super::chunk`]) and ends when its neighbour has ended, whatever the reason.
 use std::io::BufRead;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle, scope};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::pipe2;
+use nix::unistd::{pipe2, syncfs};
 use sha2::{Digest, Sha256};
 
 use super::chunk::{Chunk, Message, Outlet, pipe};
@@ -27,11 +27,16 @@ const PLAIN: usize = 16;
 /// How often somebody is asked whether to go on.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How often what was written so far is sent to the disk.
+const FLUSH: Duration = Duration::from_millis(500);
+
 /// Read and decode `raw` in threads while `write` takes what they make, in a thread as well.
 ///
-/// `interrupted` is asked now and then, in this thread; once it says yes, everything ends early.
+/// `interrupted` is asked now and then, in this thread; once it says yes, everything ends early. With `flush`, a
+/// descriptor of the target's file system, the disk writes at the same time, so that a sync at the end is short.
 pub(super) fn run<T: Send>(
     raw: Raw<'_>,
+    flush: Option<OwnedFd>,
     write: impl FnOnce(Source<'_>) -> Result<T> + Send,
     mut interrupted: impl FnMut() -> bool,
 ) -> Result<T> {
@@ -40,6 +45,7 @@ pub(super) fn run<T: Send>(
     let (waiting, waking) = pipe2(OFlag::O_CLOEXEC).map_err(Failure::at(""))?;
     scope(|threads| {
         let mut waking = Some(waking);
+        let flushing = flush.map(|fd| Flushing::start(threads, fd)).transpose()?;
         let raw = raw.stopped_by(waiting.as_fd());
         let (stored, stored_in) = pipe(STORED);
         let (plain, plain_in) = pipe(PLAIN);
@@ -56,7 +62,9 @@ pub(super) fn run<T: Send>(
                 Ok(result) => {
                     drop(waking.take());
                     // The stages end with errors of their own then.
-                    return if stop.load(Ordering::Relaxed) { result.map_err(|_| stopped()) } else { result };
+                    let result = if stop.load(Ordering::Relaxed) { result.map_err(|_| stopped()) } else { result };
+                    let flushed = flushing.map_or(Ok(()), Flushing::end);
+                    return result.and_then(|value| flushed.map(|()| value));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if interrupted() {
@@ -71,15 +79,41 @@ pub(super) fn run<T: Send>(
     })
 }
 
-fn start<'scope, 'env>(
-    threads: &'scope Scope<'scope, 'env>,
+fn start<'scope, T: Send + 'scope>(
+    threads: &'scope Scope<'scope, '_>,
     name: &str,
-    stage: impl FnOnce() + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, ()>> {
+    stage: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
     let started = Builder::new().name(format!("hyrun-{name}")).spawn_scoped(threads, stage);
     started.map_err(|error| {
         Error::System(Failure::at("a thread")(error.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw)))
     })
+}
+
+/// The thread that calls syncfs(2) now and then.
+struct Flushing<'scope> {
+    over: Sender<()>,
+    thread: ScopedJoinHandle<'scope, nix::Result<()>>,
+}
+
+impl<'scope> Flushing<'scope> {
+    fn start(threads: &'scope Scope<'scope, '_>, fd: OwnedFd) -> Result<Self> {
+        let (over, waiting) = channel();
+        let thread = start(threads, "flush", move || {
+            while waiting.recv_timeout(FLUSH) == Err(RecvTimeoutError::Timeout) {
+                syncfs(&fd)?;
+            }
+            Ok(())
+        })?;
+        Ok(Self { over, thread })
+    }
+
+    /// A disk's error is told once to each descriptor, so it has to be passed on.
+    fn end(self) -> Result<()> {
+        drop(self.over);
+        let outcome = self.thread.join().unwrap_or(Err(Errno::EIO));
+        Ok(outcome.map_err(Failure::at(""))?)
+    }
 }
 
 /// The first stage: read and hash the stored bytes.

@@ -68,13 +68,14 @@ impl Cancellation {
 /// `hyrun.errors.StorageError` for a hostile, damaged or oversized archive; OSError when the disk refuses; what a
 /// signal handler raises.
 #[pyfunction]
-#[pyo3(signature = (source, target, *, offset=None, length=None, cancellation=None))]
+#[pyo3(signature = (source, target, *, offset=None, length=None, flush=false, cancellation=None))]
 pub fn unpack_layer(
     py: Python<'_>,
     source: RawFd,
     target: PathBuf,
     offset: Option<u64>,
     length: Option<u64>,
+    flush: bool,
     cancellation: Option<Py<Cancellation>>,
 ) -> PyResult<Unpacked> {
     let origin = match (offset, length) {
@@ -97,7 +98,7 @@ pub fn unpack_layer(
         raised = Python::attach(|py| py.check_signals()).err();
         raised.is_some()
     };
-    let outcome = py.detach(|| unpack::unpack(source, origin, &target, interrupted));
+    let outcome = py.detach(|| unpack::unpack(source, origin, &target, flush, interrupted));
     if let Some(error) = raised {
         return Err(error);
     }

@@ -24,11 +24,13 @@ use crate::tree;
 
 /// Unpack the layer that `source` holds into the empty directory `target`; returns its totals and its entries.
 ///
-/// `interrupted` is asked now and then while a large layer is unpacked; once it says yes, this ends with an error.
+/// With `flush` the disk begins to write what is there of a large layer at once. `interrupted` is asked now and then
+/// while one is unpacked; once it says yes, this ends with an error.
 pub(super) fn unpack(
     source: BorrowedFd<'_>,
     origin: Origin,
     target: &Path,
+    flush: bool,
     interrupted: impl FnMut() -> bool,
 ) -> Result<(Totals, u64)> {
     let root = open(target, DIRECTORY, Mode::empty()).map_err(Failure::at(target))?;
@@ -39,13 +41,16 @@ pub(super) fn unpack(
     if raw.length().is_some_and(|length| length <= limits::SMALL) {
         return write(Source::here(raw)?, root, target);
     }
+    let flush = flush.then(|| root.try_clone()).transpose();
+    let flush =
+        flush.map_err(|error| Failure::at(target)(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
     let write = |source: Source<'_>| {
         // This thread alone creates files with the modes that are asked for. Where it may not (a sandbox), each
         // file whose mode the umask cuts costs one more call.
         let _ = unshare(CloneFlags::CLONE_FS).map(|()| umask(Mode::empty()));
         write(source, root, target)
     };
-    pipeline::run(raw, write, interrupted)
+    pipeline::run(raw, flush, write, interrupted)
 }
 
 fn write(source: Source<'_>, root: OwnedFd, target: &Path) -> Result<(Totals, u64)> {
