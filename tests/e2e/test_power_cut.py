@@ -1,4 +1,4 @@
-"""The power goes while images are loaded: what was acknowledged before is whole afterwards, the rest is whole or absent.
+"""The power goes while images are loaded: what was acknowledged is whole afterwards, the rest whole or absent.
 
 A file system of its own (ext4 in a file, mounted in a mount namespace of its own) is shut down without writing its
 journal (EXT4_IOC_SHUTDOWN), mounted again and read again. HYRUN_POWER_CUTS says how often.
