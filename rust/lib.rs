@@ -27,6 +27,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+#[cfg(fuzzing)]
+pub use layer::fuzzing;
+
 /// The module.
 #[pymodule]
 mod _core {

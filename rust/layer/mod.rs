@@ -10,6 +10,8 @@ mod decoder;
 mod entry;
 mod error;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gzip;
 mod input;
 mod memory;
