@@ -656,6 +656,55 @@ def test_a_pipe_is_read_to_its_end(layers: Layers) -> None:
         thread.join()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-1"],
+        ["-3", "--no-check"],
+        ["-9", "--long=25"],
+        ["-12", "--long=26"],
+        ["-19"],
+        ["--ultra", "-22", "--long=27"],
+        ["--fast=5"],
+        ["-3", "--zstd=wlog=10"],
+    ],
+    ids=" ".join,
+)
+def test_every_level_and_window_of_zstd_is_decoded(layers: Layers, options: list[str]) -> None:
+    """Both decoders: windows above 32 MiB are the other one's. The content is long enough to fill many blocks."""
+    source = random.Random(3)
+    words = [source.randbytes(source.randrange(1, 60)) for _ in range(400)]
+    content = b"".join(source.choices(words, k=60_000)) + source.randbytes(300_000) + bytes(500_000)
+    data = archive(entry("a", content), entry("b", b"end"))
+    packed = zstd(data, *options)
+    read = layers.read(packed, target := layers.fresh())
+    assert (read.diff_id, read.digest) == (digest(data), digest(packed))
+    assert (target / "a").read_bytes() == content
+
+
+def test_memory_does_not_grow_with_the_layer(layers: Layers) -> None:
+    """300 MB in a window of 8 MiB: less than 100 MiB with the interpreter."""
+    block = random.Random(4).randbytes(3 << 20)
+    with open(layers.base / "archive", "wb+") as file:
+        packer = subprocess.Popen(["zstd", "-qc", "-3", "--long=23"], stdin=subprocess.PIPE, stdout=file)
+        assert packer.stdin is not None
+        packer.stdin.write(header(b"a", size=b"%011o\0" % (100 * len(block))))
+        for _ in range(100):
+            packer.stdin.write(block)
+        packer.stdin.write(END)
+        packer.stdin.close()
+        assert packer.wait() == 0
+        file.seek(0)
+        program = (
+            "import resource, sys; from hyrun import _core; _core.unpack_layer(0, sys.argv[1], offset=0)\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        # A shell between: what replaces a process inherits its peak.
+        command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", program, layers.fresh()]
+        peak = int(subprocess.run(command, stdin=file, capture_output=True, check=True).stdout)
+    assert peak < 100 << 10
+
+
 def _endless() -> tuple[int, int]:
     """A pipe with the beginning of a large layer, whose writer says nothing more."""
     read, write = os.pipe()

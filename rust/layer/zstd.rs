@@ -1,7 +1,7 @@
 //! A zstd stream: frames one after another, skippable ones between them (RFC 8878, sections 3.1.1 and 3.1.2).
 //!
-//! Two decoders, both without unsafe code of their own kind of trouble: `zrip-decode` forbids it and takes less than
-//! half the time of `ruzstd`, but keeps two windows in memory, so wide windows are ruzstd's.
+//! Two decoders in Rust: `zrip-decode` takes less than half of ruzstd's time (748 to 332 MB/s; C: 1235) but keeps up to
+//! two windows in memory, so wide ones are ruzstd's. No C library: this is fast enough, docs/layers.md has the figures.
 use std::cell::RefCell;
 use std::io::{self, BufRead, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
