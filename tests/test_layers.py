@@ -519,6 +519,21 @@ def test_acls_are_kept_and_not_inherited_by_what_the_layer_has_below(layers: Lay
     assert os.getxattr(target / "c", "system.posix_acl_access") == ACL
 
 
+def test_the_mode_is_the_header_s_whatever_an_acl_says(layers: Layers) -> None:
+    access = pax((b"SCHILY.xattr.system.posix_acl_access", ACL))
+    target = layers.unpack(
+        access
+        + header(b"file", mode=b"0000600\0")
+        + access
+        + header(b"directory", kind=b"5", mode=b"0000700\0")
+        + access
+        + header(b"fifo", kind=b"6", mode=b"0000640\0")
+        + END
+    )
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in target.iterdir()}
+    assert modes == {"file": 0o600, "directory": 0o700, "fifo": 0o640}
+
+
 def test_a_directory_described_again_has_the_acls_of_its_last_entry(layers: Layers) -> None:
     both = pax((b"SCHILY.xattr.system.posix_acl_default", ACL), (b"SCHILY.xattr.system.posix_acl_access", ACL))
     target = layers.unpack(both + header(b"a", kind=b"5") + header(b"a", kind=b"5") + END)
