@@ -61,6 +61,8 @@ class Unpacker:
 
 
 _STORAGE = "[overlay@$OUT/root+$OUT/state]"
+#: podman and docker take archives only.
+_ARCHIVE = 'tar -C "$LAYOUT" -c blobs index.json oci-layout'
 _PODMAN = 'podman --root "$OUT/root" --runroot "$OUT/state" --storage-driver overlay --events-backend file'
 #: Debian's tar would look owners up by name; a layer means numbers.
 _TAR = 'mkdir "$OUT/tree"; {} | tar --numeric-owner -C "$OUT/tree" -x'
@@ -86,7 +88,7 @@ def unpackers() -> list[Unpacker]:
         Unpacker("skopeo", "skopeo copy to containers-storage",
                  f'skopeo copy -q "oci:$LAYOUT:bench" "containers-storage:{_STORAGE}localhost/bench"',
                  "root/overlay/*/diff", "skopeo"),
-        Unpacker("podman", "podman load", f'{_PODMAN} load -q -i "$LAYOUT"', "root/overlay/*/diff", "podman"),
+        Unpacker("podman", "podman load", f'{_ARCHIVE} | {_PODMAN} load -q', "root/overlay/*/diff", "podman"),
         Unpacker("docker", "docker load", _DOCKER, "data/overlay2/*/diff", "dockerd", "gzip"),
     ]  # fmt: skip
 

@@ -518,6 +518,13 @@ def test_when_the_second_image_is_bad_the_first_is_not_loaded(store: Store, tmp_
     assert snapshot(store) == []
 
 
+def test_more_layers_than_overlayfs_takes_are_refused(store: Store, tmp_path: Path) -> None:
+    docker_archive(tmp_path / "a.tar", [LOWER] * 501, CONFIG, ["x:1"])
+    with pytest.raises(StorageError, match="500"):
+        load(store, str(tmp_path / "a.tar"))
+    assert snapshot(store) == []
+
+
 LOAD = "from hyrun.archives.loading import load; from hyrun.store import Store; print(*load(Store(), {path!r}))"
 
 

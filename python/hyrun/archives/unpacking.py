@@ -11,12 +11,14 @@ from .found import FoundLayer
 
 #: Stored bytes from which on a layer is worth a thread.
 _LARGE = 1 << 20
+#: Layers at once: each has a few threads of its own, and 17 MiB of buffers.
+_AT_ONCE = 4
 
 
 def unpack(
     store: Store, layers: Sequence[FoundLayer], advance: Callable[[int], None] | None = None
 ) -> dict[str, Layer]:
-    """Add all layers to the store and return them by diff id, as many at once as there are cores.
+    """Add all layers to the store and return them by diff id, up to four at once, no more than there are cores.
 
     Equal layers are unpacked once. ``advance`` is called after each layer with its bytes in the archive, in
     the calling thread. The first error (or what a signal handler raises) ends the others and is raised when
@@ -24,7 +26,7 @@ def unpack(
     """
     # The largest first: then no long one begins when all others are done.
     todo = sorted({layer.diff_id: layer for layer in layers}.values(), key=lambda layer: -layer.member.length)
-    count = min(sum(layer.member.length >= _LARGE for layer in todo), len(os.sched_getaffinity(0)))
+    count = min(sum(layer.member.length >= _LARGE for layer in todo), len(os.sched_getaffinity(0)), _AT_ONCE)
     if count > 1:
         return _unpack_in_threads(store, todo, count, advance)
     done = {}
