@@ -38,6 +38,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+#[cfg(fuzzing)]
+pub use layer::fuzzing;
+
 /// The module.
 #[pymodule]
 mod _core {
@@ -54,7 +57,7 @@ mod _core {
     #[pymodule_export]
     use crate::layer::packing::{Packed, assemble_layer, pack_layer, tree_changes};
     #[pymodule_export]
-    use crate::layer::python::{Unpacked, unpack_layer};
+    use crate::layer::python::{Cancellation, Unpacked, unpack_layer};
     #[pymodule_export]
     use crate::monitor::Monitor;
     #[pymodule_export]

@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -517,6 +518,13 @@ def test_when_the_second_image_is_bad_the_first_is_not_loaded(store: Store, tmp_
     assert snapshot(store) == []
 
 
+def test_more_layers_than_overlayfs_takes_are_refused(store: Store, tmp_path: Path) -> None:
+    docker_archive(tmp_path / "a.tar", [LOWER] * 501, CONFIG, ["x:1"])
+    with pytest.raises(StorageError, match="500"):
+        load(store, str(tmp_path / "a.tar"))
+    assert snapshot(store) == []
+
+
 LOAD = "from hyrun.archives.loading import load; from hyrun.store import Store; print(*load(Store(), {path!r}))"
 
 
@@ -529,6 +537,59 @@ def test_processes_that_load_at_once_all_succeed(store: Store, tmp_path: Path) -
     assert outputs == [b"Loaded image: x:1\n"] * 4
     assert lookup(store, "x:1").id == image_id
     assert len(os.listdir(store.path("layers"))) == 4
+
+
+def _large(number: int, size: int) -> bytes:
+    """A layer of incompressible bytes, large enough to be worth a thread."""
+    return tar_bytes([(f"file{number}", random.Random(number).randbytes(size))])
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_large_layers_are_unpacked_at_once(store: Store, tmp_path: Path) -> None:
+    """The larger one, which comes first, waits for its lock; the other one does not wait for it."""
+    first, second = _large(1, 3 << 20), _large(2, 2 << 20)
+    image_id = docker_archive(tmp_path / "a.tar", [first, second], CONFIG, ["x:1"])
+    program = LOAD.format(path=str(tmp_path / "a.tar"))
+    with lock(store, "layer", sha256(first)[7:]):
+        loading = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+        while not os.path.isdir(store.path("layers", sha256(second)[7:])):
+            assert loading.poll() is None
+            time.sleep(0.005)
+    assert loading.wait() == 0
+    assert lookup(store, "x:1").id == image_id
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_the_first_error_ends_the_other_layers_and_is_the_one_reported(store: Store, tmp_path: Path) -> None:
+    first, second = _large(1, 3 << 20), _large(2, 2 << 20)
+    docker_archive(tmp_path / "a.tar", [first, second], CONFIG, ["x:1"])
+    data = (tmp_path / "a.tar").read_bytes()
+    at = data.index(second) + len(second) - 2000
+    (tmp_path / "a.tar").write_bytes(data[:at] + b"damage" + data[at + 6 :])
+    # The other one waits as long as this is held; without being ended it would for ever.
+    with lock(store, "layer", sha256(first)[7:]), pytest.raises(StorageError, match="wants"):
+        load(store, str(tmp_path / "a.tar"))
+    assert snapshot(store) == []
+    assert os.listdir(store.path("tmp")) == []
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_an_interrupt_ends_all_layers_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    layers = [_large(1, 3 << 20), _large(2, 2 << 20)]
+    docker_archive(tmp_path / "a.tar", layers, CONFIG, ["x:1"])
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"{LOAD.format(path=str(tmp_path / 'a.tar'))}"
+    )
+    with lock(store, "layer", sha256(layers[0])[7:]):
+        loading = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+        while not os.path.isdir(store.path("layers", sha256(layers[1])[7:])):
+            assert loading.poll() is None
+            time.sleep(0.005)
+        loading.send_signal(signal.SIGINT)
+        said = loading.communicate()[1]
+    assert said.rstrip().endswith(b"KeyboardInterrupt")
+    assert snapshot(store) == []
 
 
 def test_the_sweep_of_layers_waits_for_a_load(store: Store, tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 import contextlib
 import gzip
-import hashlib
-import io
 import os
 import random
 import shutil
+import signal
 import stat
 import struct
 import subprocess
@@ -15,143 +14,40 @@ import tarfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from hyrun import _core
 from hyrun.errors import StorageError
+from support.tars import (
+    END,
+    Spec,
+    archive,
+    digest,
+    directory,
+    entry,
+    hard_link,
+    header,
+    listing,
+    padded,
+    pax,
+    symlink,
+    zstd,
+)
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 and not os.environ.get("HYRUN_MUST_WORK"), reason="owners and devices need root"
 )
 
-Spec = tuple[str, dict[str, object], bytes]
-
-
-def entry(name: str, content: bytes = b"", **fields: object) -> Spec:
-    """A member of an archive: a regular file unless ``type`` says otherwise."""
-    return name, fields, content
-
-
-def directory(name: str, **fields: object) -> Spec:
-    return entry(name, type=tarfile.DIRTYPE, mode=0o755, **fields)
-
-
-def symlink(name: str, target: str) -> Spec:
-    return entry(name, type=tarfile.SYMTYPE, linkname=target)
-
-
-def hard_link(name: str, target: str) -> Spec:
-    return entry(name, type=tarfile.LNKTYPE, linkname=target)
-
-
-def archive(*members: Spec, form: int = tarfile.PAX_FORMAT) -> bytes:
-    output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w", format=form) as tar:
-        for name, fields, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            for key, value in fields.items():
-                setattr(info, key, value)
-            tar.addfile(info, io.BytesIO(content))
-    return output.getvalue()
-
-
-def header(
-    name: bytes,
-    *,
-    kind: bytes = b"0",
-    size: bytes = b"00000000000\0",
-    mode: bytes = b"0000644\0",
-    **fields: bytes,
-) -> bytes:
-    """One raw header block with a right checksum, for what tarfile would not write."""
-    block = bytearray(512)
-    block[0 : len(name)] = name
-    block[100:108] = mode
-    block[108:116] = fields.get("uid", b"0000000\0")
-    block[116:124] = fields.get("gid", b"0000000\0")
-    block[124:136] = size
-    block[136:148] = fields.get("mtime", b"00000000000\0")
-    block[148:156] = b" " * 8
-    block[156:157] = kind
-    link = fields.get("link", b"")
-    block[157 : 157 + len(link)] = link
-    block[257:265] = fields.get("magic", b"ustar\x0000")
-    block[329:337] = fields.get("major", b"0000000\0")
-    block[337:345] = fields.get("minor", b"0000000\0")
-    if "prefix" in fields:
-        block[345 : 345 + len(fields["prefix"])] = fields["prefix"]
-    if "behind" in fields:
-        block[386 : 386 + len(fields["behind"])] = fields["behind"]
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
-def pax(*records: tuple[bytes, bytes], kind: bytes = b"x") -> bytes:
-    """A raw PAX header with these records."""
-    data = b""
-    for key, value in records:
-        body = b" " + key + b"=" + value + b"\n"
-        length = len(body) + 1
-        while len(str(length)) + len(body) != length:
-            length = len(str(length)) + len(body)
-        data += str(length).encode() + body
-    return header(b"pax", kind=kind, size=b"%011o\0" % len(data)) + padded(data)
-
-
-def padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 512)
-
-
-def digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def zstd(data: bytes, *options: str) -> bytes:
-    if shutil.which("zstd") is None:
-        pytest.skip("zstd(1) is not installed")
-    return subprocess.run(["zstd", "-qc", *options], input=data, capture_output=True, check=True).stdout
-
-
-END = bytes(1024)
-
-
-def listing(root: Path) -> dict[str, tuple[object, ...]]:
-    """Everything about a tree that unpacking may change: one line for each name."""
-    found: dict[str, tuple[object, ...]] = {}
-    numbers: dict[tuple[int, int], str] = {}
-    paths = [root, *sorted(root.rglob("*"))]
-    for path in paths:
-        info = path.lstat()
-        name = str(path.relative_to(root))
-        first = numbers.setdefault((info.st_dev, info.st_ino), name)
-        content: object = None
-        if stat.S_ISREG(info.st_mode):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif stat.S_ISLNK(info.st_mode):
-            content = path.readlink()
-        keys = sorted(os.listxattr(path, follow_symlinks=False))
-        xattrs = tuple((key, os.getxattr(path, key, follow_symlinks=False)) for key in keys)
-        found[name] = (
-            info.st_mode,
-            info.st_uid,
-            info.st_gid,
-            info.st_rdev,
-            info.st_mtime_ns,
-            first,
-            content,
-            xattrs,
-        )
-    return found
-
 
 class Layers:
     """Unpacks archives into fresh directories beside a canary tree."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, threads: bool) -> None:
         self.base = base
+        self.threads = threads
         self.canary = base / "canary"
         (self.canary / "sub").mkdir(parents=True)
         (self.canary / "file").write_text("untouched")
@@ -179,7 +75,11 @@ class Layers:
         with open(self.base / "archive", "wb+") as file:
             file.write(data)
             file.flush()
-            return _core.unpack_layer(file.fileno(), str(target), offset=0)
+            if not self.threads:
+                return _core.unpack_layer(file.fileno(), str(target), offset=0)
+            # A stream has threads whatever its length.
+            file.seek(0)
+            return _core.unpack_layer(file.fileno(), str(target))
 
     def refuse(self, data: bytes, match: str = "^layer") -> Path:
         target = self.fresh()
@@ -188,9 +88,9 @@ class Layers:
         return target
 
 
-@pytest.fixture
-def layers(tmp_path: Path) -> Iterator[Layers]:
-    layers = Layers(tmp_path)
+@pytest.fixture(params=["one thread", "several"])
+def layers(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Layers]:
+    layers = Layers(tmp_path, request.param == "several")
     yield layers
     assert layers.outside() == layers.before
     assert {path.name for path in tmp_path.iterdir()} - {f"layer{n + 1}" for n in range(layers.count)} <= {
@@ -619,6 +519,21 @@ def test_acls_are_kept_and_not_inherited_by_what_the_layer_has_below(layers: Lay
     assert os.getxattr(target / "c", "system.posix_acl_access") == ACL
 
 
+def test_the_mode_is_the_header_s_whatever_an_acl_says(layers: Layers) -> None:
+    access = pax((b"SCHILY.xattr.system.posix_acl_access", ACL))
+    target = layers.unpack(
+        access
+        + header(b"file", mode=b"0000600\0")
+        + access
+        + header(b"directory", kind=b"5", mode=b"0000700\0")
+        + access
+        + header(b"fifo", kind=b"6", mode=b"0000640\0")
+        + END
+    )
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in target.iterdir()}
+    assert modes == {"file": 0o600, "directory": 0o700, "fifo": 0o640}
+
+
 def test_a_directory_described_again_has_the_acls_of_its_last_entry(layers: Layers) -> None:
     both = pax((b"SCHILY.xattr.system.posix_acl_default", ACL), (b"SCHILY.xattr.system.posix_acl_access", ACL))
     target = layers.unpack(both + header(b"a", kind=b"5") + header(b"a", kind=b"5") + END)
@@ -795,6 +710,104 @@ def test_a_pipe_is_read_to_its_end(layers: Layers) -> None:
         thread.join()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-1"],
+        ["-3", "--no-check"],
+        ["-9", "--long=25"],
+        ["-12", "--long=26"],
+        ["-19"],
+        ["--ultra", "-22", "--long=27"],
+        ["--fast=5"],
+        ["-3", "--zstd=wlog=10"],
+    ],
+    ids=" ".join,
+)
+def test_every_level_and_window_of_zstd_is_decoded(layers: Layers, options: list[str]) -> None:
+    """Both decoders: windows above 32 MiB are the other one's. The content is long enough to fill many blocks."""
+    source = random.Random(3)
+    words = [source.randbytes(source.randrange(1, 60)) for _ in range(400)]
+    content = b"".join(source.choices(words, k=60_000)) + source.randbytes(300_000) + bytes(500_000)
+    data = archive(entry("a", content), entry("b", b"end"))
+    packed = zstd(data, *options)
+    read = layers.read(packed, target := layers.fresh())
+    assert (read.diff_id, read.digest) == (digest(data), digest(packed))
+    assert (target / "a").read_bytes() == content
+
+
+def test_memory_does_not_grow_with_the_layer(layers: Layers) -> None:
+    """300 MB in a window of 8 MiB: less than 100 MiB with the interpreter."""
+    block = random.Random(4).randbytes(3 << 20)
+    with open(layers.base / "archive", "wb+") as file:
+        packer = subprocess.Popen(["zstd", "-qc", "-3", "--long=23"], stdin=subprocess.PIPE, stdout=file)
+        assert packer.stdin is not None
+        packer.stdin.write(header(b"a", size=b"%011o\0" % (100 * len(block))))
+        for _ in range(100):
+            packer.stdin.write(block)
+        packer.stdin.write(END)
+        packer.stdin.close()
+        assert packer.wait() == 0
+        file.seek(0)
+        program = (
+            "import resource, sys; from hyrun import _core; _core.unpack_layer(0, sys.argv[1], offset=0)\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        # A shell between: what replaces a process inherits its peak.
+        command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", program, layers.fresh()]
+        peak = int(subprocess.run(command, stdin=file, capture_output=True, check=True).stdout)
+    assert peak < 100 << 10
+
+
+def _endless() -> tuple[int, int]:
+    """A pipe with the beginning of a large layer, whose writer says nothing more."""
+    read, write = os.pipe()
+    os.write(write, header(b"a", size=base_256(1 << 30)) + bytes(1000))
+    return read, write
+
+
+def test_a_stalled_stream_can_be_cancelled(layers: Layers) -> None:
+    read, write = _endless()
+    cancellation = _core.Cancellation()
+    timer = threading.Timer(0.1, cancellation.cancel)
+    timer.start()
+    try:
+        with pytest.raises(StorageError, match="stopped"):
+            _core.unpack_layer(read, str(layers.fresh()), cancellation=cancellation)
+    finally:
+        timer.join()
+        os.close(read)
+        os.close(write)
+
+
+def test_a_signal_handler_may_end_it(layers: Layers) -> None:
+    read, write = _endless()
+
+    def handler(*_: object) -> None:
+        raise KeyError("from the handler")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(KeyError, match="from the handler"):
+            _core.unpack_layer(read, str(layers.fresh()))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        os.close(read)
+        os.close(write)
+
+
+def test_an_error_does_not_wait_for_the_rest_of_a_stream(layers: Layers) -> None:
+    read, write = os.pipe()
+    os.write(write, header(b"../a") + bytes(512))
+    try:
+        with pytest.raises(StorageError, match="leaves the layer"):
+            _core.unpack_layer(read, str(layers.fresh()))
+    finally:
+        os.close(read)
+        os.close(write)
+
+
 def test_members_of_gzip_and_frames_of_zstd_are_joined(layers: Layers) -> None:
     data = archive(entry("a", os.urandom(5000)), entry("b", b"x"))
     halves = data[:3000], data[3000:]
@@ -865,7 +878,7 @@ from hyrun import _core
 from hyrun.errors import StorageError
 resource.setrlimit(resource.RLIMIT_CPU, (10, 10))
 try:
-    _core.unpack_layer(0, sys.argv[1])
+    _core.unpack_layer(0, sys.argv[1], offset=0 if sys.argv[2] == "file" else None)
 except StorageError as error:
     print(error)
 else:
@@ -876,6 +889,7 @@ if peak > limit:
 """
 
 
+@cache
 def gzip_of_zeros(size: int) -> bytes:
     """``size`` zeros after a header that claims them, without making them all here."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
@@ -923,17 +937,52 @@ LONG_PAX = header(b"x", kind=b"x", size=b"77777777777\0")
         pytest.param(lambda: header(b"a", size=base_256(1 << 41)) + bytes(512), id="2 TiB claimed"),
         pytest.param(lambda: b"".join(sparse_header(b"%d" % n) for n in range(3)), id="1.5 TiB of holes"),
         pytest.param(lambda: endless_map(), id="endless sparse map"),
+        pytest.param(lambda: zstd_frame(27, wide_mix(), zstd_zeros(20_000)), id="zstd window of 128 MiB, filled"),
+        pytest.param(lambda: too_many_directories(), id="directories to remember"),
+        pytest.param(lambda: pax((b"SCHILY.xattr.user.a", bytes(65_537))) + header(b"a"), id="huge xattr"),
     ],
 )  # fmt: skip
 def test_a_bomb_is_refused_in_ten_seconds_and_256_mib(layers: Layers, bomb: Callable[[], bytes]) -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", BOMB, layers.fresh()],
-        input=bomb(),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    with open(layers.base / "archive", "wb+") as file:
+        file.write(bomb())
+        file.seek(0)
+        how = "stream" if layers.threads else "file"
+        command = [sys.executable, "-c", BOMB, layers.fresh(), how]
+        result = subprocess.run(command, stdin=file, capture_output=True, timeout=60, check=False)
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+def wide_mix() -> bytes:
+    """Blocks that fill a window with bytes that are not a bomb yet: 600 MB in 300 KB more."""
+    run = (131072 << 3 | 1 << 1).to_bytes(3, "little")
+    return zstd_raw(HUGE) + zstd_raw(bytes(100_000)) * 3 + b"".join(run + bytes([n % 251]) for n in range(4600))
+
+
+def too_many_directories() -> bytes:
+    """Long names of one directory, each with a time to remember: 69 MB of them."""
+    path = "/".join(["d" * 250] * 15)
+    return (pax((b"path", path.encode())) + header(b"d", kind=b"5")) * 18_000
+
+
+@pytest.mark.parametrize("layers", ["several"], indirect=True)
+def test_more_than_two_million_entries_are_refused(layers: Layers) -> None:
+    """Bookkeeping of aufs, which is read and left out, so that no inode is wasted on it."""
+    block = header(b".wh..wh.aufs") * 2048
+    read, write = os.pipe()
+
+    def feed() -> None:
+        with os.fdopen(write, "wb") as file, contextlib.suppress(BrokenPipeError):
+            for _ in range(2_000_000 // 2048 + 1):
+                file.write(block)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        with pytest.raises(StorageError, match="more than 2000000 entries"):
+            _core.unpack_layer(read, str(layers.fresh()))
+    finally:
+        os.close(read)
+        feeder.join()
 
 
 def sparse_header(name: bytes) -> bytes:
@@ -1041,7 +1090,7 @@ def hostile(source: random.Random, canary: Path) -> bytes:
 def test_random_hostile_archives_change_nothing_outside(layers: Layers) -> None:
     source = random.Random(20260101)
     unpacked = 0
-    for _ in range(int(os.environ.get("HYRUN_HOSTILE_LAYERS", "800"))):
+    for _ in range(int(os.environ.get("HYRUN_HOSTILE_LAYERS", "1000"))):
         data = hostile(source, layers.canary)
         target = layers.fresh()
         with contextlib.suppress(StorageError):

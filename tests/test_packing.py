@@ -59,14 +59,18 @@ def packed(tree: Path, **options: object) -> bytes:
     return data
 
 
-def unpacked(data: bytes, target: Path, recipe: Path | None = None) -> Path:
-    """Unpack a tar into a new directory."""
+def unpacked(data: bytes, target: Path, recipe: Path | None = None, *, threads: bool = False) -> Path:
+    """Unpack a tar into a new directory. A stream has threads whatever its length."""
     target.mkdir()
     with tempfile.TemporaryFile() as file:
         file.write(data)
-        file.flush()
-        _core.unpack_layer(file.fileno(), str(target), offset=0, recipe=None if recipe is None else str(recipe))
+        file.seek(0)
+        offset = None if threads else 0
+        _core.unpack_layer(file.fileno(), str(target), offset=offset, recipe=None if recipe is None else str(recipe))
     return target
+
+
+both_ways = pytest.mark.parametrize("threads", [False, True], ids=["one thread", "several"])
 
 
 def assembled(recipe: Path, tree: Path, **options: str) -> bytes:
@@ -364,18 +368,22 @@ _SHORT = [name for name in NAMES if len(name) < 100]
 @_SETTINGS
 @given(described=nodes("file file directory symlink link whiteout"))
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_a_foreign_layer_is_written_again_byte_for_byte(fresh: Path, form: int, described: list[Node]) -> None:
+@both_ways
+def test_a_foreign_layer_is_written_again_byte_for_byte(
+    fresh: Path, form: int, threads: bool, described: list[Node]
+) -> None:
     data = archive(form, described) + b"something behind the end"
     top = directory(fresh)
     try:
-        tree = unpacked(data, top / "diff", top)
+        tree = unpacked(data, top / "diff", top, threads=threads)
     except StorageError:
         return  # a link to what is not there, say
     assert assembled(top, tree) == data
     assert gzip.decompress(assembled(top, tree, compression="gzip")) == data
 
 
-def test_what_a_later_entry_replaced_is_still_written_again(tmp_path: Path) -> None:
+@both_ways
+def test_what_a_later_entry_replaced_is_still_written_again(tmp_path: Path, threads: bool) -> None:
     def file(path: bytes, content: bytes) -> Node:
         return Node(path, "file", content, 0o644, 0, 0, ())
 
@@ -390,7 +398,7 @@ def test_what_a_later_entry_replaced_is_still_written_again(tmp_path: Path) -> N
             *(kind(b"a", "directory"), file(b"a/b", b"seventh"), file(b"a/e", b"eighth"), kind(b"d", "symlink")),
         ],
     )
-    tree = unpacked(data, tmp_path / "diff", tmp_path)
+    tree = unpacked(data, tmp_path / "diff", tmp_path, threads=threads)
     assert sorted(path.name for path in tree.rglob("*")) == ["a", "b", "d", "e"]
     assert assembled(tmp_path, tree) == data
 

@@ -8,6 +8,7 @@ from typing import Any, final
 
 __all__ = [
     "Bind",
+    "Cancellation",
     "File",
     "Join",
     "Monitor",
@@ -434,6 +435,17 @@ class Unpacked:
     @property
     def entries(self) -> int: ...
 
+@final
+class Cancellation:
+    """Ends calls of ``unpack_layer`` early, from any thread."""
+
+    def __new__(cls) -> Cancellation: ...
+    def cancel(self) -> None:
+        """Let all calls that have this end within a tenth of a second, with StorageError."""
+
+    @property
+    def cancelled(self) -> bool: ...
+
 def unpack_layer(
     source: int,
     target: str,
@@ -441,14 +453,19 @@ def unpack_layer(
     offset: int | None = None,
     length: int | None = None,
     recipe: str | None = None,
+    flush: bool = False,
+    cancellation: Cancellation | None = None,
 ) -> Unpacked:
     """Unpack one layer tar (plain, gzip or zstd, told by its first bytes) into the empty directory ``target``.
 
     ``source`` is a descriptor. With ``offset`` it is read by pread(2) from there, ``length`` bytes at most, and
     its file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do).
     OCI whiteouts become overlayfs's form. ``recipe`` is a directory that gets what ``assemble_layer`` needs: the file
-    ``recipe``, and ``replaced/`` when entries replace one another. Raises ``hyrun.errors.StorageError`` when the
-    archive is hostile, damaged or over a limit, OSError when the disk refuses.
+    ``recipe``, and ``replaced/`` when entries replace one another. A layer of more than 128 KiB has a few threads of
+    its own; with ``flush`` one of them lets the disk write meanwhile (syncfs(2) now and then), so that the sync
+    afterwards is short; it does not take its place. Raises ``hyrun.errors.StorageError`` when the archive is hostile,
+    damaged or over a limit, or when it was cancelled, OSError when the disk refuses, and what a signal handler raises
+    (KeyboardInterrupt).
     """
 
 @final

@@ -6,6 +6,8 @@
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from . import _core
@@ -48,41 +50,38 @@ def add(
     diff_id: str | None = None,
     digest: str | None = None,
     keep: str | None = None,
+    cancellation: _core.Cancellation | None = None,
 ) -> Layer:
     """Unpack a layer tar (plain, gzip, zstd) and publish it, unless the store has it already.
 
     ``fd`` is read from ``offset`` for ``length`` bytes, or as a stream without them. ``diff_id`` and
     ``digest`` (of the bytes as they are, compressed) are what the image promises, both ``sha256:<hex>``;
     StorageError when the content is another. With a known diff id, two processes unpack the same layer
-    once. Hold ``image_store.publishing`` around this and the record, or the layer may be swept in between.
+    once. ``cancellation`` ends the call early, with StorageError. Hold ``image_store.publishing`` around this
+    and the record, or the layer may be swept in between.
     ``keep`` is the path of a file with the bytes that ``digest`` is of: it becomes the layer's ``blob``, too.
     """
+    unpack = partial(_core.unpack_layer, fd, offset=offset, length=length, flush=syncing(), cancellation=cancellation)
     if diff_id is None:
-        return _unpack(store, fd, offset, length, None, digest, keep)
+        return _unpack(store, unpack, None, digest, keep)
     name = diff_id.removeprefix("sha256:")
     if present(store, name):
         return find(store, name)
-    with lock(store, "layer", name):
+    with lock(store, "layer", name, given_up=None if cancellation is None else lambda: cancellation.cancelled):
         if present(store, name):
             return find(store, name)
-        return _unpack(store, fd, offset, length, name, digest, keep)
+        return _unpack(store, unpack, name, digest, keep)
 
 
 def _unpack(
-    store: Store,
-    fd: int,
-    offset: int | None,
-    length: int | None,
-    wanted: str | None,
-    digest: str | None,
-    keep: str | None,
+    store: Store, unpack: Callable[..., _core.Unpacked], wanted: str | None, digest: str | None, keep: str | None
 ) -> Layer:
     with staging(store) as directory:
         target = os.path.join(directory, "layer")
         # The directory of a layer is its root directory's parent: only hyrun's own user passes it.
         os.mkdir(target, 0o700)
         os.mkdir(os.path.join(target, "diff"), 0o755)
-        unpacked = _core.unpack_layer(fd, os.path.join(target, "diff"), offset=offset, length=length, recipe=target)
+        unpacked = unpack(os.path.join(target, "diff"), recipe=target)
         if digest is not None and unpacked.digest != digest:
             raise StorageError(f"layer: its bytes have the digest {unpacked.digest}, the image wants {digest}")
         name = unpacked.diff_id.removeprefix("sha256:")

@@ -26,24 +26,31 @@ pub(super) fn write(
         Some(sparse) => (Some(sparse.length), sparse.extents.as_slice()),
         None => (None, &[(0, u64::MAX)][..]),
     };
-    let mut end = 0;
+    let (mut end, mut written) = (0, 0);
     for (offset, length) in extents {
-        let written = write_extent(reader, file, *offset, *length, &mut named)?;
+        let count = write_extent(reader, file, *offset, *length, &mut written, &mut named)?;
         if let Some(recipe) = reader.recipe() {
-            recipe.content(path, *offset, written)?;
+            recipe.content(path, *offset, count)?;
         }
-        end = offset + written;
+        end = offset + count;
     }
-    let length = i64::try_from(length.unwrap_or(end)).map_err(|_| Errno::EFBIG);
+    let length = length.unwrap_or(end);
+    if length == written {
+        return Ok(());
+    }
+    // A hole is its end.
+    let length = i64::try_from(length).map_err(|_| Errno::EFBIG);
     Ok(length.and_then(|length| ftruncate(file, length)).map_err(named)?)
 }
 
-/// Write up to `length` bytes of content from `offset` on; returns how many there were.
+/// Write up to `length` bytes of content from `offset` on; returns how many there were. `written` is where the last
+/// bytes end that are no hole.
 fn write_extent(
     reader: &mut Reader<'_>,
     file: &OwnedFd,
     offset: u64,
     length: u64,
+    written: &mut u64,
     failure: &mut impl FnMut(Errno) -> Failure,
 ) -> Result<u64> {
     let mut done = 0;
@@ -58,10 +65,13 @@ fn write_extent(
         if data > 0 {
             let position = i64::try_from(offset + done).map_err(|_| Errno::EFBIG);
             match position.and_then(|position| pwrite(file, &ready[..data], position)) {
-                Ok(written) => count = written,
+                Ok(amount) => count = amount,
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(failure(errno).into()),
             }
+        }
+        if count > 0 {
+            *written = offset + done + count as u64;
         }
         if count == data {
             count += zeros;

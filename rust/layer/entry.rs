@@ -141,7 +141,7 @@ fn kind_of(header: &Header, name: &[u8], link: Vec<u8>, size: u64, sparse: Optio
             return Err(refused(name, format!("entry type '{byte}' is unknown to layers")));
         }
     };
-    // GNU tar skips that many bytes, Go and Python do not: they would see different archives.
+    // Nothing follows these (pax(1p)); who believes the size would see another archive.
     if size != 0 {
         return Err(refused(name, "it has a size but no content"));
     }

@@ -16,6 +16,7 @@ impl<'fd> Members<'fd> {
         Self { member: Some(GzDecoder::new(input)) }
     }
 
+    /// The stored bytes.
     pub(super) fn input(&mut self) -> &mut Input<'fd> {
         self.member.as_mut().expect("a member is there between reads").get_mut()
     }

@@ -1,16 +1,22 @@
 //! Layers: an OCI layer tar becomes a directory that overlayfs takes as a lowerdir.
 //!
-//! Stages, each reading from the one before: [`input`] (bytes and digest), [`source`] (decompression, diff id,
-//! limits), [`reader`] (tar headers to entries), [`unpack`] (entries to files below one descriptor).
+//! Stages, each reading from the one before: [`input`] (bytes and digest), [`decoder`] (decompression, limits),
+//! [`source`] (plain bytes, diff id), [`reader`] (tar headers to entries), [`unpack`] (entries to files below one
+//! descriptor). [`pipeline`] gives the stages of a large layer a thread each; docs/layers.md has the rules.
 //! And back: [`pack`] (a tree to headers and contents) or [`recipe`] (the tar that a layer was unpacked from), then
 //! [`output`] (digests, compression, bytes). [`changes`] compares a writable layer with what is below it.
 //! Source: OCI image-spec, layer.md; kernel, filesystems/overlayfs.rst.
 mod attributes;
 mod changes;
+mod chunk;
 mod content;
+mod decoder;
 mod deflate;
 mod entry;
 mod error;
+mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gzip;
 mod header;
 mod holes;
@@ -27,6 +33,7 @@ pub mod packing;
 mod parents;
 mod path;
 mod pax;
+mod pipeline;
 pub mod python;
 mod reader;
 mod recipe;
@@ -58,6 +65,10 @@ mod limits {
     pub(super) const REMEMBERED: usize = 64 << 20;
     /// Window of a zstd frame: zstd's own default limit (zstd(1), --long).
     pub(super) const WINDOW: u64 = 128 << 20;
+    /// The widest window for the decoder that keeps two of them in memory.
+    pub(super) const NARROW: u64 = 32 << 20;
+    /// A stored layer up to this length is unpacked by the thread that asks: threads would take longer to start.
+    pub(super) const SMALL: u64 = 128 << 10;
     /// Extents of one sparse file.
     pub(super) const EXTENTS: usize = 65_536;
 }

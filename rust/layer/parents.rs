@@ -48,16 +48,20 @@ impl From<Failure> for Missing {
     }
 }
 
-/// Resolves parents and remembers the last one, for archives go directory by directory.
+/// How many directories stay open; archives go directory by directory, down and up again.
+const OPEN: usize = 16;
+
+/// Resolves parents and remembers the latest ones.
 pub(super) struct Parents {
     root: OwnedFd,
     target: PathBuf,
-    last: Option<(Vec<u8>, Rc<Directory>)>,
+    /// Paths as they were asked for and where they led, the latest last.
+    latest: Vec<(Vec<u8>, Rc<Directory>)>,
 }
 
 impl Parents {
     pub(super) fn new(root: OwnedFd, target: PathBuf) -> Self {
-        Self { root, target, last: None }
+        Self { root, target, latest: Vec::with_capacity(OPEN + 1) }
     }
 
     pub(super) fn root(&self) -> BorrowedFd<'_> {
@@ -72,25 +76,38 @@ impl Parents {
 
     /// Forget what is remembered: something was removed, so paths may lead elsewhere now.
     pub(super) fn forget(&mut self) {
-        self.last = None;
+        self.latest.clear();
     }
 
     /// Open the directory at these components; with `create`, make what is missing.
     pub(super) fn open(&mut self, components: &[&[u8]], create: bool) -> std::result::Result<Rc<Directory>, Missing> {
         let path = components.join(&b'/');
-        if let Some((last, directory)) = &self.last
-            && *last == path
-        {
-            return Ok(Rc::clone(directory));
+        if let Some(at) = self.latest.iter().rposition(|(known, _)| *known == path) {
+            let found = self.latest.remove(at);
+            let directory = Rc::clone(&found.1);
+            self.latest.push(found);
+            return Ok(directory);
         }
         let directory = match open_beneath(self.root(), &path, DIRECTORY) {
             Ok(fd) => Directory { fd, path: path.clone() },
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => self.walk(components, create)?,
             Err(errno) => return Err(self.failure(&path)(errno).into()),
         };
+        Ok(self.keep(path, directory))
+    }
+
+    /// A directory that was just opened by its own path.
+    pub(super) fn remember(&mut self, directory: Directory) {
+        self.keep(directory.path.clone(), directory);
+    }
+
+    fn keep(&mut self, path: Vec<u8>, directory: Directory) -> Rc<Directory> {
         let directory = Rc::new(directory);
-        self.last = Some((path, Rc::clone(&directory)));
-        Ok(directory)
+        self.latest.push((path, Rc::clone(&directory)));
+        if self.latest.len() > OPEN {
+            self.latest.remove(0);
+        }
+        directory
     }
 
     /// Step by step: resolve symlinks inside the root, make missing directories.

@@ -1,13 +1,14 @@
 //! `unpack_layer` for Python.
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::error::Error;
 use super::input::Origin;
-use super::unpack;
+use super::unpack::{self, Wishes};
 use crate::tree::python::os_error;
 
 /// What `unpack_layer` read: digests are `sha256:<hex>`, sizes are bytes.
@@ -36,13 +37,39 @@ impl Unpacked {
     }
 }
 
+/// Ends calls of `unpack_layer` early. Documented in `_core.pyi`.
+#[pyclass(frozen, module = "hyrun._core")]
+#[derive(Debug, Default)]
+pub struct Cancellation {
+    cancelled: AtomicBool,
+}
+
+#[pymethods]
+impl Cancellation {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
 /// Unpack one layer tar into the empty directory `target`. Documented in `_core.pyi`.
 ///
 /// # Errors
 ///
-/// `hyrun.errors.StorageError` for a hostile, damaged or oversized archive; OSError when the disk refuses.
+/// `hyrun.errors.StorageError` for a hostile, damaged or oversized archive; OSError when the disk refuses; what a
+/// signal handler raises.
 #[pyfunction]
-#[pyo3(signature = (source, target, *, offset=None, length=None, recipe=None))]
+#[pyo3(signature = (source, target, *, offset=None, length=None, recipe=None, flush=false, cancellation=None))]
+#[allow(clippy::too_many_arguments, reason = "keyword-only but for the first two")]
 pub fn unpack_layer(
     py: Python<'_>,
     source: RawFd,
@@ -50,6 +77,8 @@ pub fn unpack_layer(
     offset: Option<u64>,
     length: Option<u64>,
     recipe: Option<PathBuf>,
+    flush: bool,
+    cancellation: Option<Py<Cancellation>>,
 ) -> PyResult<Unpacked> {
     let origin = match (offset, length) {
         (Some(offset), length) => Origin::Window { offset, end: length.map(|length| offset.saturating_add(length)) },
@@ -61,7 +90,21 @@ pub fn unpack_layer(
     }
     // SAFETY: not negative; the caller keeps the descriptor open over the call, as with any os function.
     let source = unsafe { BorrowedFd::borrow_raw(source) };
-    let outcome = py.detach(|| unpack::unpack(source, origin, &target, recipe.as_deref()));
+    let cancellation = cancellation.as_ref().map(Py::get);
+    let mut signal = None;
+    let interrupted = || {
+        if cancellation.is_some_and(Cancellation::cancelled) {
+            return true;
+        }
+        // Handlers of Python run in its main thread only; elsewhere this does nothing.
+        signal = Python::attach(|py| py.check_signals()).err();
+        signal.is_some()
+    };
+    let wishes = Wishes { recipe: recipe.as_deref(), flush };
+    let outcome = py.detach(|| unpack::unpack(source, origin, &target, &wishes, interrupted));
+    if let Some(error) = signal {
+        return Err(error);
+    }
     let (totals, entries) = outcome.map_err(|error| raised(py, error))?;
     Ok(Unpacked {
         diff_id: totals.diff_id,

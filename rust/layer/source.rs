@@ -1,61 +1,13 @@
-//! The plain tar stream of a layer: decompressed, hashed, and watched for bombs.
-use std::io::{self, Read};
+//! The plain tar stream of a layer, decoded here or by other threads.
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::error::{Error, Result, damaged};
-use super::gzip::Members;
-use super::input::{Input, digest_of};
-use super::limits;
+use super::chunk::{Chunk, Inlet, Message};
+use super::decoder::{Decoder, check_limits};
+use super::error::{Result, damaged};
+use super::input::{Input, Raw, Stored, digest_of};
 use super::recipe::Writer;
-use super::zstd::Frames;
-use crate::fs::Failure;
-
-/// Plain bytes decoded at once; files are written straight from this buffer.
-const CHUNK: usize = 256 << 10;
-
-/// The compression, told by the first bytes (RFC 1952, section 2.3.1; RFC 8878, section 3.1).
-enum Decoder<'fd> {
-    Plain(Input<'fd>),
-    Gzip(Box<Members<'fd>>),
-    Zstd(Box<Frames<'fd>>),
-}
-
-impl<'fd> Decoder<'fd> {
-    fn new(mut input: Input<'fd>) -> io::Result<Self> {
-        Ok(match input.peek(4)? {
-            [0x1f, 0x8b, ..] => Self::Gzip(Box::new(Members::new(input))),
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Self::Zstd(Box::new(Frames::new(input))),
-            _ => Self::Plain(input),
-        })
-    }
-
-    fn input(&mut self) -> &mut Input<'fd> {
-        match self {
-            Self::Plain(input) => input,
-            Self::Gzip(members) => members.input(),
-            Self::Zstd(frames) => frames.input(),
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Plain(_) => "tar",
-            Self::Gzip(_) => "gzip",
-            Self::Zstd(_) => "zstd",
-        }
-    }
-}
-
-impl Read for Decoder<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(input) => input.read(into),
-            Self::Gzip(members) => members.read(into),
-            Self::Zstd(frames) => frames.read(into),
-        }
-    }
-}
 
 /// What was read when everything was read.
 pub(super) struct Totals {
@@ -65,51 +17,71 @@ pub(super) struct Totals {
     pub(super) compressed_size: u64,
 }
 
+impl Totals {
+    /// `diff_id` is None where the plain stream is the stored one.
+    pub(super) fn new(stored: Stored, diff_id: Option<String>, size: u64) -> Self {
+        let diff_id = diff_id.unwrap_or_else(|| stored.digest.clone());
+        Self { diff_id, digest: stored.digest, size, compressed_size: stored.size }
+    }
+}
+
+enum Feed<'a> {
+    Here(Box<Here<'a>>),
+    Ahead(Inlet<Result<Totals>>, &'a AtomicBool),
+}
+
 /// The plain tar stream.
-pub(super) struct Source<'fd> {
-    decoder: Decoder<'fd>,
-    buffer: Box<[u8]>,
+pub(super) struct Source<'a> {
+    feed: Feed<'a>,
+    chunk: Chunk,
     start: usize,
-    filled: usize,
-    hasher: Sha256,
+    /// Plain bytes that came so far.
     size: u64,
+    totals: Option<Totals>,
     /// Gets to know every byte, as it is or as the content of a file.
     recipe: Option<Writer>,
 }
 
-impl<'fd> Source<'fd> {
-    pub(super) fn new(mut input: Input<'fd>, recipe: Option<Writer>) -> Result<Self> {
-        let peeked = input.peek(4).map(drop);
-        let failure = input.failure();
-        let decoder = peeked.and_then(|()| Decoder::new(input));
-        Ok(Self {
-            decoder: decoder.map_err(|error| translate(failure, "tar", &error))?,
-            buffer: vec![0; CHUNK].into_boxed_slice(),
-            start: 0,
-            filled: 0,
-            hasher: Sha256::new(),
-            size: 0,
-            recipe,
-        })
+impl<'a> Source<'a> {
+    /// Read and decode in this thread.
+    pub(super) fn here(raw: Raw<'a>) -> Result<Self> {
+        let decoder = Decoder::new(Input::here(raw))?;
+        let here = Here { decoder, hasher: Sha256::new(), size: 0 };
+        Ok(Self::new(Feed::Here(Box::new(here)), Chunk::new()))
+    }
+
+    /// Let other threads read and decode; it ends early when `stop` is set.
+    pub(super) fn ahead(inlet: Inlet<Result<Totals>>, stop: &'a AtomicBool) -> Self {
+        Self::new(Feed::Ahead(inlet, stop), Chunk { bytes: Box::default(), filled: 0 })
+    }
+
+    fn new(feed: Feed<'a>, chunk: Chunk) -> Self {
+        Self { feed, chunk, start: 0, size: 0, totals: None, recipe: None }
+    }
+
+    /// Write down in a recipe what is taken from here.
+    pub(super) fn recorded(self, recipe: Option<Writer>) -> Self {
+        Self { recipe, ..self }
     }
 
     /// Position of the next byte in the plain tar.
     pub(super) fn position(&self) -> u64 {
-        self.size - (self.filled - self.start) as u64
+        self.size - (self.chunk.filled - self.start) as u64
     }
 
     /// The next bytes, without taking them; empty at the end.
     pub(super) fn peek(&mut self) -> Result<&[u8]> {
-        if self.start == self.filled {
+        if self.start == self.chunk.filled && self.totals.is_none() {
             self.fill()?;
         }
-        Ok(&self.buffer[self.start..self.filled])
+        Ok(&self.chunk.ready()[self.start..])
     }
 
+    /// Take bytes that are nobody's content.
     pub(super) fn consume(&mut self, amount: usize) -> Result<()> {
-        let end = (self.start + amount).min(self.filled);
+        let end = (self.start + amount).min(self.chunk.filled);
         if let Some(recipe) = &mut self.recipe {
-            recipe.raw(&self.buffer[self.start..end])?;
+            recipe.raw(&self.chunk.bytes[self.start..end])?;
         }
         self.start = end;
         Ok(())
@@ -117,7 +89,7 @@ impl<'fd> Source<'fd> {
 
     /// Take bytes that go to a file, which [`Self::recipe`] is to be told of.
     pub(super) fn take(&mut self, amount: usize) {
-        self.start = (self.start + amount).min(self.filled);
+        self.start = (self.start + amount).min(self.chunk.filled);
     }
 
     /// Where it is written down what was taken.
@@ -153,72 +125,70 @@ impl<'fd> Source<'fd> {
         if let Some(recipe) = self.recipe.take() {
             recipe.finish()?;
         }
-        let plain = matches!(self.decoder, Decoder::Plain(_));
-        let input = self.decoder.input();
-        let digest = input.digest();
-        Ok(Totals {
-            // The plain stream is the stored one then: one hash serves both.
-            diff_id: if plain { digest.clone() } else { digest_of(&self.hasher) },
-            digest,
-            size: self.size,
-            compressed_size: input.size(),
-        })
+        self.totals.ok_or_else(stopped)
     }
 
     fn fill(&mut self) -> Result<()> {
         self.start = 0;
-        self.filled = 0;
-        let count = match self.decoder.read(&mut self.buffer) {
-            Ok(count) => count,
-            Err(error) => {
-                let failure = self.decoder.input().failure();
-                return Err(translate(failure, self.decoder.name(), &error));
+        match &mut self.feed {
+            Feed::Here(here) => {
+                self.chunk.filled = 0;
+                self.chunk.filled = here.fill(&mut self.chunk.bytes)?;
+                if self.chunk.filled == 0 {
+                    self.totals = Some(here.totals()?);
+                }
             }
-        };
-        if !matches!(self.decoder, Decoder::Plain(_)) {
-            self.hasher.update(&self.buffer[..count]);
+            Feed::Ahead(inlet, stop) => {
+                let used = std::mem::replace(&mut self.chunk, Chunk { bytes: Box::default(), filled: 0 });
+                if !used.bytes.is_empty() {
+                    // The decoder ends before its last buffers come back.
+                    let _ = inlet.spare.send(used);
+                }
+                if stop.load(Ordering::Relaxed) {
+                    return Err(stopped());
+                }
+                match inlet.full.recv() {
+                    Ok(Message::Bytes(chunk)) => self.chunk = chunk,
+                    Ok(Message::End(totals)) => self.totals = Some(totals?),
+                    Err(_) => return Err(stopped()),
+                }
+            }
         }
-        self.filled = count;
+        self.size += self.chunk.filled as u64;
+        Ok(())
+    }
+}
+
+/// The one sentence that nobody reads: who stopped it knows why.
+pub(super) fn stopped() -> super::error::Error {
+    damaged("unpacking was stopped")
+}
+
+/// Decoding and hashing without another thread.
+struct Here<'a> {
+    decoder: Decoder<'a>,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Here<'_> {
+    fn fill(&mut self, into: &mut [u8]) -> Result<usize> {
+        let count = self.decoder.fill(into)?;
+        if !self.is_plain() {
+            self.hasher.update(&into[..count]);
+        }
         self.size += count as u64;
-        let compressed = self.decoder.input().size();
-        check_limits(self.size, compressed)
+        check_limits(self.size, self.decoder.taken())?;
+        Ok(count)
     }
-}
 
-fn translate(failure: Option<nix::errno::Errno>, format: &str, error: &io::Error) -> Error {
-    match failure {
-        Some(errno) => Failure::at("")(errno).into(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => damaged(format!("the {format} stream is cut off")),
-        None => damaged(format!("the {format} stream is damaged: {error}")),
+    fn totals(&mut self) -> Result<Totals> {
+        // One hash serves both when the plain stream is the stored one.
+        let diff_id = (!self.is_plain()).then(|| digest_of(&self.hasher));
+        Ok(Totals::new(self.decoder.stored()?, diff_id, self.size))
     }
-}
 
-/// Refuse what grows out of proportion.
-fn check_limits(plain: u64, compressed: u64) -> Result<()> {
-    if plain > limits::SIZE {
-        return Err(damaged("more than 1 TiB when decompressed"));
-    }
-    for (floor, ratio) in limits::RATIOS {
-        if plain > floor && plain / ratio > compressed {
-            return Err(damaged(format!(
-                "{compressed} bytes decompress to {plain} and more: it looks like a decompression bomb"
-            )));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ratio_is_a_bomb_only_above_its_floor() {
-        assert!(check_limits(64 << 20, 1).is_ok());
-        assert!(check_limits((64 << 20) + 2000, 1).is_err());
-        assert!(check_limits(1 << 30, 1 << 20).is_ok());
-        assert!(check_limits(2 << 30, 2 << 20).is_err());
-        assert!(check_limits(1 << 40, 1 << 40).is_ok());
-        assert!(check_limits((1 << 40) + 1, 1 << 40).is_err());
+    fn is_plain(&self) -> bool {
+        matches!(self.decoder, Decoder::Plain(_))
     }
 }

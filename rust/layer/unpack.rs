@@ -6,40 +6,67 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, makedev, mkdirat, mknodat};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{FileStat, Mode, SFlag, makedev, mkdirat, mknodat, umask};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
 use super::entry::{Entry, Kind};
 use super::error::{Error, Result, quoted, refused};
-use super::input::{Input, Origin};
+use super::input::{Origin, Raw};
 use super::memory::Memory;
 use super::parents::{Directory, Missing, Parents, link};
 use super::reader::Reader;
 use super::recipe::Writer;
 use super::source::{Source, Totals};
 use super::whiteout::{Meaning, meaning};
-use super::{content, node, path};
+use super::{content, limits, node, path, pipeline};
 use crate::fs::{DIRECTORY, Failure, file_type, is_whiteout, stat_at};
 use crate::tree;
 
+/// What is done beside unpacking.
+pub(super) struct Wishes<'a> {
+    /// A directory for what it takes to write the same tar again.
+    pub(super) recipe: Option<&'a Path>,
+    /// The disk begins to write what is there of a large layer at once.
+    pub(super) flush: bool,
+}
+
 /// Unpack the layer that `source` holds into the empty directory `target`; returns its totals and its entries.
 ///
-/// `recipe` is a directory for what it takes to write the same tar again.
+/// `interrupted` is asked now and then while a large layer is unpacked; once it says yes, this ends with an error.
 pub(super) fn unpack(
     source: BorrowedFd<'_>,
     origin: Origin,
     target: &Path,
-    recipe: Option<&Path>,
+    wishes: &Wishes<'_>,
+    interrupted: impl FnMut() -> bool,
 ) -> Result<(Totals, u64)> {
     let root = open(target, DIRECTORY, Mode::empty()).map_err(Failure::at(target))?;
     if !tree::is_empty(root.as_fd()).map_err(Failure::at(target))? {
         return Err(Failure::at(target)(Errno::ENOTEMPTY).into());
     }
-    let recipe = match recipe {
+    let recipe = match wishes.recipe {
         Some(path) => Some(Writer::new(open(path, DIRECTORY, Mode::empty()).map_err(Failure::at(path))?)?),
         None => None,
     };
-    let mut reader = Reader::new(Source::new(Input::new(source, origin), recipe)?);
+    let raw = Raw::new(source, origin);
+    if raw.length().is_some_and(|length| length <= limits::SMALL) {
+        return write(Source::here(raw)?, recipe, root, target);
+    }
+    let flush = wishes.flush.then(|| root.try_clone()).transpose();
+    let flush =
+        flush.map_err(|error| Failure::at(target)(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
+    let write = |source: Source<'_>| {
+        // This thread alone creates files with the modes that are asked for. Where it may not (a sandbox), each
+        // file whose mode the umask cuts costs one more call.
+        let _ = unshare(CloneFlags::CLONE_FS).map(|()| umask(Mode::empty()));
+        write(source, recipe, root, target)
+    };
+    pipeline::run(raw, flush, write, interrupted)
+}
+
+fn write(source: Source<'_>, recipe: Option<Writer>, root: OwnedFd, target: &Path) -> Result<(Totals, u64)> {
+    let mut reader = Reader::new(source.recorded(recipe));
     let mut layer = Layer { parents: Parents::new(root, target.to_owned()), memory: Memory::default() };
     while let Some(entry) = reader.next()? {
         layer.apply(&entry, &mut reader)?;
@@ -96,14 +123,14 @@ impl Layer {
         let fd = directory.fd.as_fd();
         let place = c_string(name)?;
         let name = place.as_c_str();
-        let node = |kind: SFlag, device: u64| mknodat(fd, name, kind, Mode::S_IRUSR | Mode::S_IWUSR, device);
+        let mode = node::creation_mode(entry);
+        let node = |kind: SFlag, device: u64| mknodat(fd, name, kind, mode, device);
         match &entry.kind {
             Kind::Directory => return self.create_directory(directory, &place, entry, reader),
             Kind::HardLink(source) => return self.create_link(directory, &place, entry, source, reader),
             Kind::File { sparse, .. } => {
                 let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                let file: OwnedFd = self
-                    .replacing(directory, &place, reader, || openat(fd, name, flags, Mode::S_IRUSR | Mode::S_IWUSR))?;
+                let file: OwnedFd = self.replacing(directory, &place, reader, || openat(fd, name, flags, mode))?;
                 let path = directory.child(name.to_bytes());
                 content::write(reader, &file, sparse.as_ref(), &path, self.parents.failure(&path))?;
                 return node::describe(file.as_fd(), entry)
@@ -136,7 +163,8 @@ impl Layer {
     ) -> Result<()> {
         let fd = directory.fd.as_fd();
         let path = directory.child(place.as_bytes());
-        let make = || mkdirat(fd, place.as_c_str(), Mode::S_IRWXU);
+        // Its owner has to get in, whatever the layer says in the end.
+        let make = || mkdirat(fd, place.as_c_str(), node::creation_mode(entry) | Mode::S_IRWXU);
         let (mut opaque, mut existing) = (false, false);
         match make() {
             Ok(()) => {}
@@ -151,8 +179,8 @@ impl Layer {
             }
             Err(errno) => return Err(self.parents.failure(&path)(errno).into()),
         }
-        let child = openat(fd, place.as_c_str(), DIRECTORY, Mode::empty()).map_err(self.parents.failure(&path))?;
-        let child = child.as_fd();
+        let opened = openat(fd, place.as_c_str(), DIRECTORY, Mode::empty()).map_err(self.parents.failure(&path))?;
+        let child = opened.as_fd();
         if existing {
             node::clear_xattrs(child).map_err(self.parents.failure(&path))?;
         }
@@ -160,6 +188,8 @@ impl Layer {
             node::set_opaque(child).map_err(self.parents.failure(&path))?;
         }
         node::describe(child, entry).map_err(|errno| self.metadata_failure(&path, entry, errno))?;
+        // What is in it mostly comes next.
+        self.parents.remember(Directory { fd: opened, path: path.clone() });
         self.memory.remember(path, entry)
     }
 

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 
 from hyrun.errors import StorageError
 from hyrun.image_store import publish, publishing, recording, refuse_reserved, sweep_now, tag
-from hyrun.layers import Layer, add
 from hyrun.staging import staging
 from hyrun.store import Store
 
@@ -13,6 +12,7 @@ from . import docker, oci
 from .found import Found
 from .opening import open_source
 from .source import Source
+from .unpacking import unpack
 
 
 def load(store: Store, path: str, *, advance: Callable[[int], None] | None = None) -> list[str]:
@@ -55,21 +55,13 @@ def images(source: Source) -> list[Found]:
 
 
 def _publish(store: Store, found: list[Found], advance: Callable[[int], None] | None) -> list[str]:
-    layers: list[list[Layer]] = []
-    for image in found:
-        layers.append([])
-        for layer in image.layers:
-            fd, offset, length = layer.member[1:]
-            added = add(store, fd, offset=offset, length=length, diff_id=layer.diff_id, digest=layer.digest)
-            layers[-1].append(added)
-            if advance is not None:
-                advance(length)
+    layers = unpack(store, [layer for image in found for layer in image.layers], advance)
     lines = []
     # An image and its names at once: nobody comes in between and finds it without a name, or removes it.
     with recording(store):
         ids = [
-            publish(store, image.config, added, manifest=image.manifest)
-            for image, added in zip(found, layers, strict=True)
+            publish(store, image.config, [layers[layer.diff_id] for layer in image.layers], manifest=image.manifest)
+            for image in found
         ]
         for image, image_id in zip(found, ids, strict=True):
             for reference in image.references:

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 
+from hyrun import _core
 from hyrun.errors import RegistryError, StorageError
 from hyrun.image_store import publishing
 from hyrun.layers import add, present
@@ -22,11 +23,19 @@ _PROGRESS = 1 << 20
 
 
 def fetch_layer(
-    store: Store, clients: Sequence[Client], item: Descriptor, diff_id: str, progress: Progress, *, keep: bool
+    store: Store,
+    clients: Sequence[Client],
+    item: Descriptor,
+    diff_id: str,
+    progress: Progress,
+    *,
+    keep: bool,
+    cancellation: _core.Cancellation,
 ) -> None:
     """Download and unpack a layer, unless it is there; ``diff_id`` is hexadecimal, and claimed by the caller.
 
-    ``clients`` are asked in turn. ``keep`` makes the compressed bytes stay. Raises RegistryError, StorageError.
+    ``clients`` are asked in turn. ``keep`` makes the compressed bytes stay. ``cancellation`` ends the unpacking;
+    what was downloaded stays for the next time. Raises RegistryError, StorageError.
     """
     shown = item.hex[:12]
     transport = clients[0].transport
@@ -50,6 +59,7 @@ def fetch_layer(
                 diff_id=f"sha256:{diff_id}",
                 digest=item.digest,
                 keep=file.path if keep else None,
+                cancellation=cancellation,
             )
         file.remove()
         progress.item(shown, "Pull complete")

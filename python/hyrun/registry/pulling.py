@@ -5,6 +5,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import NamedTuple, TypeVar
 
+from hyrun import _core
 from hyrun.claims import claim
 from hyrun.errors import ImageNotFound, NotFound, RegistryError, StorageError
 from hyrun.image_store import publish, publishing, refuse_reserved, sweep_now, tag
@@ -192,10 +193,11 @@ def _fetch(store: Store, clients: list[Client], layers: dict[str, Descriptor], p
     if not missing:
         return
     keep = transport.hosts.keep_layers
+    cancellation = _core.Cancellation()
     with ThreadPoolExecutor(CONCURRENT, "hyrun-pull") as pool:
         try:
             futures = [
-                pool.submit(fetch_layer, store, clients, item, diff_id, progress, keep=keep)
+                pool.submit(fetch_layer, store, clients, item, diff_id, progress, keep=keep, cancellation=cancellation)
                 for diff_id, item in missing.items()
             ]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
@@ -204,6 +206,7 @@ def _fetch(store: Store, clients: list[Client], layers: dict[str, Descriptor], p
         except BaseException:
             # The others stop at their next piece; what they have got so far is kept for the next time.
             transport.cancelled.set()
+            cancellation.cancel()
             pool.shutdown(cancel_futures=True)
             raise
 
