@@ -115,7 +115,9 @@ impl Monitor {
             polls[4] = output(self.outputs[1]);
             polls[5] = Poll::new(if has_input { self.stdin } else { -1 }, sys::POLLOUT);
             polls[6..].copy_from_slice(&self.clients.polls(!has_input));
-            sys::poll(&mut polls, if self.is_hung_up { 100 } else { -1 });
+            // Not more than are there: the kernel takes no more than this process may have open.
+            let used = polls.iter().rposition(|poll| poll.fd >= 0).map_or(0, |last| last + 1);
+            sys::poll(polls.get_mut(..used).unwrap_or(&mut []), if self.is_hung_up { 100 } else { -1 });
             self.is_hung_up = false;
             let ready = |index: usize| polls.get(index).is_some_and(|poll| poll.revents != 0);
             if ready(0) {
