@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import _core, containers, records, spec
+from . import _core, containers, pidfds, records, spec
 from .errors import Conflict, InvalidArgument
 from .store import Store
 
@@ -45,17 +45,9 @@ def running(store: Store, identifier: str) -> Running:
     name = config.get("Name") or identifier[:12]
     if os.path.exists(f"{store.run}/{identifier}.paused"):
         raise Conflict(f"container {name} is paused: hyrun unpause {name}")
-    pid = state.get("pid")
-    if config and isinstance(pid, int) and pid > 0 and state.get("boot") == containers.boot_id():
-        try:
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            pidfd = -1
-        # The start time is read after the pidfd is held: were it another process, it would differ.
-        if pidfd >= 0 and containers.start_time(pid) == state.get("start"):
-            return Running(config, pid, pidfd)
-        if pidfd >= 0:
-            os.close(pidfd)
+    pidfd = pidfds.open_container(state) if config else None
+    if pidfd is not None:
+        return Running(config, state["pid"], pidfd)
     raise Conflict(f"container {name} is not running: hyrun start {name}")
 
 
@@ -81,9 +73,19 @@ def start(
     config = container.config
     if cwd is not None and not cwd.startswith("/"):
         raise InvalidArgument(f"working directory {cwd!r}: must be absolute: write /{cwd}")
-    identity = _identity(container, user)
     rows, columns = size or (0, 0)
-    cgroups = _cgroups(container.pid)
+    try:
+        identity = _identity(container, user)
+        cgroups = _cgroups(container.pid)
+        # Only if it lives still were those its own files, and not those of another process of that number.
+        over = pidfds.ended(container.pidfd)
+    except (FileNotFoundError, ProcessLookupError):
+        over = True
+        cgroups = []
+    if over:
+        for descriptor in cgroups:
+            os.close(descriptor)
+        raise Conflict(f"container {config['Name']} has just ended: hyrun start {config['Name']}")
     try:
         return _core.join(
             _core.Join(

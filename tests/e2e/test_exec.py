@@ -168,7 +168,9 @@ def test_an_exec_into_a_dying_container_answers(hyrun: Hyrun) -> None:
             while not stop.is_set():
                 began = time.monotonic()
                 arguments = (*hyrun_command(), "exec", "brief", "true")
-                codes.append(subprocess.run(arguments, capture_output=True, timeout=30, check=False).returncode)
+                result = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+                codes.append(result.returncode)
+                assert "[Errno" not in result.stderr
                 assert time.monotonic() - began < 5
 
         threads = [threading.Thread(target=execute) for _ in range(3)]
