@@ -104,6 +104,9 @@ class Transport:
             )
         except (HTTPError, OSError, UnicodeError) as error:
             raise _explained(parts, error) from None
+        except ValueError as error:
+            # What http.client makes of a connection that ends while it is being closed.
+            raise _explained(parts, OSError(str(error))) from None
 
     def check(self) -> None:
         """Stop here if the work is cancelled."""

@@ -60,7 +60,7 @@ def test_the_next_pull_succeeds(hyrun: Hyrun, name: str, content: Content) -> No
         _traced(hyrun, ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={count}"], name)
         # What is there is there whole: an image that has its name runs, and every layer has its tree and its bytes.
         for layer in (hyrun.root / "layers").iterdir():
-            assert {entry.name for entry in layer.iterdir()} == {"blob", "diff", "layer.json"}
+            assert {entry.name for entry in layer.iterdir()} == {"blob", "diff", "layer.json", "manifest", "recipe"}
         if hyrun.lines("images", "-q", name):
             assert hyrun.out("run", "--rm", "--pull", "never", name, "cat", "/data/word") == "hello"
         hyrun("pull", "-q", name)
