@@ -79,7 +79,7 @@ def unpackers() -> list[Unpacker]:
         Unpacker("load", "hyrun load", '"$HYRUN" load -i "$LAYOUT"', store),
         Unpacker("tar", "tar -xz", 'mkdir "$OUT/tree"; tar --numeric-owner -C "$OUT/tree" -xzf "$LAYER"', "tree",
                  "tar", "gzip"),
-        Unpacker("tar", "zstd -dc | tar -x", _TAR.format('zstd -dc "$LAYER"'), "tree", "zstd", "zstd"),
+        Unpacker("tar", "zstd -dc, tar -x", _TAR.format('zstd -dc "$LAYER"'), "tree", "zstd", "zstd"),
         Unpacker("tar", "tar -x", 'mkdir "$OUT/tree"; tar --numeric-owner -C "$OUT/tree" -xf "$LAYER"', "tree",
                  "tar", "plain"),
         Unpacker("bsdtar", "bsdtar -x", 'mkdir "$OUT/tree"; bsdtar --numeric-owner -C "$OUT/tree" -xpf "$LAYER"',
