@@ -268,7 +268,7 @@ def created(hyrun: Hyrun) -> str:
     """A container that has never run: no mount point of a volume has been made."""
     store = Store()
     options = Options(image="busybox", args=["true"], name="box", volumes=[parse_volume("named:/new/place", cwd="/")])
-    containers.create(store, options)._release()
+    containers.create(store, options).release()
     return "box"
 
 
