@@ -1,6 +1,7 @@
 """Fixtures for every test."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from support.leaks import Snapshot, left_since
 from support.rootfs import Box, unpack_rootfs
 
 MUST_WORK = os.environ.get("HYRUN_MUST_WORK") == "1"
+# Whoever starts the tests in the background of a script has SIGINT ignored, and so would everything that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
