@@ -133,11 +133,15 @@ def unlink_missing_ok(path: str) -> None:
 
 
 def _forget_locks(store: Store) -> None:
-    """Remove the locks of layers that are gone. Who takes one is publishing, and nobody is."""
+    """Remove the locks of layers that are gone, but those that somebody holds."""
     present = set(os.listdir(store.path("layers")))
     for name in os.listdir(store.path("locks")):
         if name.startswith("layer-") and name[6:] not in present:
-            unlink_missing_ok(store.path("locks", name))
+            try:
+                with lock(store, "layer", name[6:], wait=False):
+                    unlink_missing_ok(store.path("locks", name))
+            except BlockingIOError:
+                continue
 
 
 def _drop_damaged(store: Store, take: Callable[[str], None]) -> None:
