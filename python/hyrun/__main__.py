@@ -18,10 +18,10 @@ def main() -> int:
 
         try:
             if arguments[0] == "run":
-                from .cli import run as command
+                from .cli.run import main as command
             else:
-                from .cli import execute as command  # type: ignore[no-redef]
-            return command.main(arguments[1:], None)
+                from .cli.execute import main as command
+            return command(arguments[1:], None)
         except Unparsed:
             pass  # Typer explains it
         except HyrunError as error:
