@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# How many processes share the tests, a file at a time.
+JOBS ?= auto
 SOURCES := $(shell find rust python -name '*.rs' -o -name '*.py' -o -name '*.pyi') python/hyrun.data/scripts/hyrun \
            Cargo.toml Cargo.lock pyproject.toml
 
@@ -37,7 +39,7 @@ demo: build
 	@PATH="$(abspath $(BIN)):$$PATH" sh docs/demo.sh
 
 test: $(VENV)/.built $(VENV)/.test-tools test-rust
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 test-rust:
 	cargo test --quiet

@@ -12,6 +12,7 @@ import pytest
 import hyrun
 from hyrun.store import Store
 from support.api import loaded, place
+from support.leaks import children
 
 __all__ = ["loaded", "place"]
 
@@ -141,8 +142,7 @@ def test_an_interrupt_in_the_middle_of_a_start_ends_what_was_started(place: Stor
     interrupted = 0
     try:
         while not interrupted:
-            watcher = threading.Thread(target=_interrupt_as_soon_as_there_is_a_child)
-            watcher.start()
+            watcher = _interrupt_as_soon_as_there_is_a_child()
             try:
                 box.start()
                 watcher.join()
@@ -167,18 +167,28 @@ def test_an_interrupt_in_the_middle_of_a_start_ends_what_was_started(place: Stor
 def test_an_interrupt_in_the_middle_leaves_no_process(place: Store, how: str) -> None:
     with hyrun.Container("busybox", ["sleep", "600"]) as box:
         start = box.exec if how == "exec" else lambda args: hyrun.run("busybox", args)
+        before = set(children())
         for _ in range(5):
-            watcher = threading.Thread(target=_interrupt_as_soon_as_there_is_a_child)
-            watcher.start()
+            watcher = _interrupt_as_soon_as_there_is_a_child()
             with pytest.raises(KeyboardInterrupt):
                 start(["sleep", "600"])
             watcher.join()
-            assert Path(f"/proc/self/task/{os.getpid()}/children").read_text() == ""
+            assert set(children()) == before
 
 
-def _interrupt_as_soon_as_there_is_a_child() -> None:
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    end = time.monotonic() + 5
-    while not children.read_text() and time.monotonic() < end:
-        pass
-    os.kill(os.getpid(), signal.SIGINT)
+def _interrupt_as_soon_as_there_is_a_child() -> threading.Thread:
+    """Watch for a child that is not there yet: a server of other tests may be one already."""
+    before = set(children())
+    ready = threading.Event()
+
+    def watch() -> None:
+        ready.wait()
+        end = time.monotonic() + 5
+        while not set(children()) - before and time.monotonic() < end:
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    ready.set()  # not before: an interrupt inside start() would not be the one that is tested
+    return watcher
