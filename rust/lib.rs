@@ -8,6 +8,7 @@ mod cp;
 mod error;
 mod fork;
 mod fs;
+mod guard;
 mod join;
 mod json;
 mod keep;

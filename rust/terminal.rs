@@ -1,46 +1,83 @@
 //! The caller's terminal: raw mode while somebody sits inside, and its size (termios(3), ioctl_tty(2)).
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
 
+use crate::guard::Guard;
 use crate::sys::{self, Result};
 
-/// Raw mode until dropped, however that comes about.
+/// struct termios of the kernel (asm-generic/termbits.h).
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Settings {
+    input: u32,
+    output: u32,
+    control: u32,
+    local: u32,
+    line: u8,
+    characters: [u8; 19],
+}
+
+impl Settings {
+    fn of(terminal: BorrowedFd<'_>) -> Result<Self> {
+        let mut settings = Self::default();
+        // SAFETY: settings is valid memory for the kernel's struct.
+        if unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TCGETS, &raw mut settings) } < 0 {
+            return Err(Errno::last());
+        }
+        Ok(settings)
+    }
+
+    /// These in raw mode, as cfmakeraw of termios(3) says: every byte goes through at once and as it is.
+    fn raw(mut self) -> Self {
+        use libc::{BRKINT, ICRNL, IGNBRK, IGNCR, INLCR, ISTRIP, IXON, PARMRK};
+        use libc::{CS8, CSIZE, ECHO, ECHONL, ICANON, IEXTEN, ISIG, OPOST, PARENB, VMIN, VTIME};
+        self.input &= !(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+        self.output &= !OPOST;
+        self.local &= !(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+        self.control = self.control & !(CSIZE | PARENB) | CS8;
+        self.characters[VMIN] = 1;
+        self.characters[VTIME] = 0;
+        self
+    }
+
+    /// As the kernel has them, for who sets them later.
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: a struct of integers, without padding at its end: 36 bytes.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+}
+
+/// Raw mode until dropped, however that comes about; if this process is killed, the guard ends it.
 pub struct Raw {
     terminal: OwnedFd,
-    before: libc::termios,
+    before: Settings,
+    _guard: Guard,
 }
 
 impl Raw {
     /// Switch the terminal behind `fd` to raw mode.
     pub fn new(fd: BorrowedFd<'_>) -> Result<Self> {
         let terminal = sys::duplicate_above_stdio(fd.as_raw_fd())?;
-        // SAFETY: an all-zero termios is a valid value, and the kernel fills it.
-        let mut before: libc::termios = unsafe { std::mem::zeroed() };
-        // SAFETY: before is valid memory for a termios.
-        if unsafe { libc::tcgetattr(terminal.as_raw_fd(), &raw mut before) } < 0 {
-            return Err(Errno::last());
-        }
-        let raw = Self { terminal, before };
+        let before = Settings::of(terminal.as_fd())?;
+        let guard = Guard::new(terminal.as_fd(), &before)?;
+        let raw = Self { terminal, before, _guard: guard };
         raw.enter()?;
         Ok(raw)
     }
 
     /// Raw again, after somebody else has had the terminal.
     pub fn enter(&self) -> Result<()> {
-        let mut settings = self.before;
-        // SAFETY: a termios.
-        unsafe { libc::cfmakeraw(&raw mut settings) };
-        self.set(&settings)
+        self.set(&self.before.raw())
     }
 
-    fn set(&self, settings: &libc::termios) -> Result<()> {
+    fn set(&self, settings: &Settings) -> Result<()> {
         // From the background, changing the settings would stop this process.
         let _blocked = StopBlocked::new();
-        // SAFETY: a termios.
-        if unsafe { libc::tcsetattr(self.terminal.as_raw_fd(), libc::TCSANOW, settings) } < 0 {
+        // SAFETY: a struct termios of the kernel.
+        if unsafe { libc::ioctl(self.terminal.as_raw_fd(), libc::TCSETS, std::ptr::from_ref(settings)) } < 0 {
             return Err(Errno::last());
         }
         Ok(())

@@ -5,7 +5,7 @@
 //! An image whose command leads to `/proc/self/exe` finds this program and not the host's Python.
 //!
 //! The role is the first argument: `exec` becomes the application, `join` does so in a container that runs already,
-//! `monitor` stays outside as a kept container's parent.
+//! `monitor` stays outside as a kept container's parent, and `guard` as a terminal's.
 #![no_std]
 #![no_main]
 
@@ -17,6 +17,7 @@ mod credentials;
 mod descriptor;
 mod ending;
 mod exec;
+mod guard;
 mod join;
 mod log;
 mod memory;
@@ -103,6 +104,7 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
             Some(b"exec") => application::main(arguments, envp),
             Some(b"join") => join::main(arguments, envp),
             Some(b"monitor") => monitor::main(arguments, envp),
+            Some(b"guard") => guard::main(),
             _ => None,
         }
     };

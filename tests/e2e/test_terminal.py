@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,37 @@ def test_the_terminal_is_itself_again_whatever_ends_it(hyrun: Hyrun) -> None:
             terminal.wait()
             assert not terminal.raw
     assert hyrun.left("containers") == set()
+
+
+@pytest.mark.parametrize("how", ["run", "attach", "exec"])
+def test_the_terminal_is_itself_again_after_a_kill_that_nothing_survives(hyrun: Hyrun, how: str) -> None:
+    hyrun("run", "-dit", "--name", "stays", "busybox", "sh")
+    words = {
+        "run": ("run", "-it", "--rm", "busybox", "sh"),
+        "attach": ("attach", "stays"),
+        "exec": ("exec", "-it", "stays", "sh"),
+    }[how]
+    with at_terminal(*words) as terminal:
+        terminal.type("echo rea''dy\n")
+        terminal.expect("ready")
+        assert terminal.raw
+        os.kill(terminal.process.pid, signal.SIGKILL)
+        until(lambda: not terminal.raw, "the terminal is itself again")
+        terminal.process.wait()
+    hyrun("rm", "-f", "stays")
+
+
+def test_nobody_watches_over_the_terminal_afterwards(hyrun: Hyrun) -> None:
+    with at_terminal("run", "-it", "--rm", "busybox", "sh") as terminal:
+        terminal.expect("# ")
+        children = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
+        (guard,) = [pid for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes() == b"hyrun-guard\0guard\0"]
+        # Of what this process holds it holds two descriptors, and no directory.
+        assert sorted(os.listdir(f"/proc/{guard}/fd")) == ["3", "4"]
+        assert os.readlink(f"/proc/{guard}/cwd") == "/"
+        terminal.type("exit 0\n")
+        assert terminal.wait() == 0
+        assert not Path(f"/proc/{guard}").exists()
 
 
 def test_a_killed_container_gives_the_terminal_back(hyrun: Hyrun) -> None:
