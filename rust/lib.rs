@@ -12,6 +12,7 @@ mod guard;
 mod join;
 mod json;
 mod keep;
+mod kept;
 mod lasting;
 mod launcher;
 mod layer;
@@ -53,6 +54,8 @@ mod _core {
     use crate::join::Join;
     #[pymodule_export]
     use crate::json::{format_json, parse_json};
+    #[pymodule_export]
+    use crate::kept::Kept;
     #[pymodule_export]
     use crate::layer::integrity::{Verified, verify_manifest, write_manifest};
     #[pymodule_export]
@@ -99,9 +102,9 @@ mod _core {
         Ok(process)
     }
 
-    /// Create the container with a monitor as its parent: (pid, pidfd, pid of the monitor, descriptor to say go on).
+    /// Create the container with a monitor as its parent.
     #[pyfunction]
-    fn spawn_kept(py: Python<'_>, spec: &Spec, monitor: &Monitor) -> PyResult<(i32, i32, i32, i32)> {
+    fn spawn_kept(py: Python<'_>, spec: &Spec, monitor: &Monitor) -> PyResult<Kept> {
         let invalid = |invalid| error::invalid(py, invalid);
         let pair = if spec.tty { Some(channel::pair()) } else { None };
         let pair = pair.transpose().map_err(|errno| error::os_error(errno, None))?;
@@ -112,7 +115,7 @@ mod _core {
         let kept = result.map_err(|failure| error::spawn_error(py, failure, &plan))?;
         // Should a handler raise now, the monitor is not told to go on, and ends the container.
         py.check_signals()?;
-        Ok((kept.pid, kept.pidfd.into_raw_fd(), kept.monitor, kept.go.into_raw_fd()))
+        Ok(Kept::from(kept))
     }
 
     /// Start a process in a container that runs: it, and the master of its terminal or -1.

@@ -11,6 +11,7 @@ __all__ = [
     "Cancellation",
     "File",
     "Join",
+    "Kept",
     "Monitor",
     "Overlay",
     "Packed",
@@ -347,13 +348,27 @@ def spawn(spec: Spec) -> Process:
     Raises ``hyrun.errors.SpawnError`` with the failing step; nothing of the container is left then.
     """
 
-def spawn_kept(spec: Spec, monitor: Monitor) -> tuple[int, int, int, int]:
+@final
+class Kept:
+    """A container that has just been started with a monitor, which waits for ``go_on``.
+
+    Until then nothing that the container does has an effect on the store; when the object goes before, an exception
+    on its way or the caller killed, the container is ended.
+    """
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def monitor(self) -> int: ...
+    @property
+    def pidfd(self) -> int: ...
+    def go_on(self) -> None:
+        """Tell the monitor that it is written down who runs here; OSError when it has gone."""
+
+def spawn_kept(spec: Spec, monitor: Monitor) -> Kept:
     """Create the container with a monitor as its parent, which outlives the caller.
 
-    Returns the pid of pid 1, a pidfd of it, the monitor's pid, and a descriptor on which the monitor waits for the
-    byte ``g``; until then nothing that the container does has an effect on the store, and without it the container is
-    killed.
-    Errors as ``spawn``.
+    Returns once the application has been exec'ed. Errors as ``spawn``.
     """
 
 def join(join: Join) -> tuple[Process, int]:

@@ -296,7 +296,7 @@ def start(store: Store, record: Record) -> None:
     """Start a container that does not run. Raises Conflict for one that cannot be, or that somebody else starts now."""
     lock = own_startable(store, record)
     try:
-        kept.start(store, record.config, lock).close()
+        kept.start(store, record.config, lock)
     finally:
         os.close(lock)
 

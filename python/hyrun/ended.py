@@ -51,7 +51,7 @@ def _restart(store: Store, config: dict[str, Any]) -> None:
     delay = kept.FIRST_DELAY if ran >= kept.GOOD_RUN else min(2 * before["delay"], kept.LAST_DELAY)
     records.write(f"{directory}/restarts.json", {"count": before["count"] + 1, "delay": delay}, sync=False)
     try:
-        kept.start(store, config, LOCK, delay=delay).close()
+        kept.start(store, config, LOCK, delay=delay)
     except OSError as error:
         kept.note_failure(directory, HyrunError(str(error)), time.time_ns())
         raise

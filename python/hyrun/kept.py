@@ -31,22 +31,6 @@ _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from hyrun.ended import
 _VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
 
-class Kept:
-    """A kept container that has just been started: ``pid``, and a ``pidfd`` that ``close`` closes."""
-
-    __slots__ = ("pid", "pidfd")
-
-    def __init__(self, pid: int, pidfd: int) -> None:
-        self.pid = pid
-        self.pidfd = pidfd
-
-    def close(self) -> None:
-        """Let go of it; the container goes on."""
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
-
-
 def start(
     store: Store,
     config: dict[str, Any],
@@ -55,7 +39,7 @@ def start(
     client: int = -1,
     size: tuple[int, int] | None = None,
     delay: int | None = None,
-) -> Kept:
+) -> _core.Kept:
     """Start the container of the record ``config``, whose directory's lock is held by the descriptor ``lock``.
 
     ``client`` is one end of `_core.channel_pair`: the container goes with who holds the other. ``size`` is the
@@ -70,9 +54,7 @@ def start(
     records.write(f"{directory}/exit.json", {"status": None, "started": started, "finished": 0}, sync=False)
     opened: list[int] = []
     try:
-        pid, pidfd, monitor, go = _spawn(
-            store, config, directory, lock, client, size, started, delay or FIRST_DELAY, opened
-        )
+        kept = _spawn(store, config, directory, lock, client, size, started, delay or FIRST_DELAY, opened)
     except BaseException as error:
         _unlink(f"{store.run}/{socket_name(config['Id'])}")
         if isinstance(error, HyrunError):
@@ -82,16 +64,14 @@ def start(
         for descriptor in opened:
             os.close(descriptor)
     try:
-        containers.write_state(store, config["Id"], pid, started, monitor=monitor)
-        os.write(go, b"g")
+        containers.write_state(store, config["Id"], kept.pid, started, monitor=kept.monitor)
+        kept.go_on()
     except BaseException:
-        os.close(pidfd)
+        # Its monitor ends the container then: nobody would know of it. The exception must not hold it.
+        del kept
         raise
-    finally:
-        # Without the byte the monitor ends the container: nobody would know of it.
-        os.close(go)
     _emit(store, "start", config)
-    return Kept(pid, pidfd)
+    return kept
 
 
 def note_failure(directory: str, error: HyrunError, started: int) -> None:
@@ -113,7 +93,7 @@ def _spawn(
     started: int,
     delay: int,
     opened: list[int],
-) -> tuple[int, int, int, int]:
+) -> _core.Kept:
     """Open what the monitor holds, and start both. What is opened for that is in ``opened``."""
 
     def keep(descriptor: int) -> int:

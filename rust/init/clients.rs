@@ -59,13 +59,18 @@ impl Clients {
         clients
     }
 
-    /// Somebody knocks.
-    pub fn accept(&mut self, listener: i32) {
-        let Ok(fd) = sys::accept(listener) else { return };
+    /// Somebody knocks. False when the door cannot be opened now: there is no free descriptor, or no memory.
+    pub fn accept(&mut self, listener: i32) -> bool {
+        let fd = match sys::accept(listener) {
+            Ok(fd) => fd,
+            // Who knocked may have gone again.
+            Err(errno) => return matches!(errno, sys::EAGAIN | sys::EINTR | sys::ECONNABORTED),
+        };
         match self.clients.iter_mut().find(|client| client.fd < 0) {
             Some(place) => *place = Client { fd, owed: false, gone: false },
             None => sys::close(fd),
         }
+        true
     }
 
     /// Whether a chunk is on its way: nothing else is read from the container until all have it. A client that reads

@@ -6,6 +6,9 @@ use crate::{credentials, descriptor, sys, template};
 /// Python removes it at the end.
 const REMOVE: u64 = 32;
 const STOPPED: &[u8] = b"stopped\0";
+const EXIT: &[u8] = b"exit.json\0";
+/// The longest exit.json, in bytes.
+const RECORD: usize = 256;
 
 /// `FLAGS RESTART RETRIES DELAY MAX_SIZE MAX_FILES EXIT DIE STATE SOCKET ENDED…`.
 pub struct Settings {
@@ -70,18 +73,11 @@ impl Settings {
         unsafe { become_python(python, task, envp) };
     }
 
-    /// exit.json, whole or not at all, and the event.
+    /// exit.json, and the event.
     fn write_down(&self, status: i32) {
-        let name: &[u8] = b".exit.json\0";
-        let flags = sys::O_WRONLY | sys::O_CREAT | sys::O_TRUNC | sys::O_CLOEXEC | sys::O_NOFOLLOW;
-        let text = template::fill::<256>(self.exit, status);
-        if let Ok(fd) = sys::open_at(descriptor::DIRECTORY, name, flags, 0o600) {
-            let written = sys::write_some(fd, text.as_bytes());
-            sys::close(fd);
-            // On a full disk the status stays what it was written down as at the start: unknown.
-            if text.whole && written == Ok(text.as_bytes().len()) {
-                let _ = sys::rename_at(descriptor::DIRECTORY, name, b"exit.json\0");
-            }
+        let text = template::fill::<RECORD>(self.exit, status);
+        if text.whole && !replace(text.as_bytes()) {
+            overwrite(text.as_bytes());
         }
         let event = template::fill::<8192>(self.die, status);
         // Opened only now: the file of that name is another one each time it has been full.
@@ -101,6 +97,35 @@ impl Settings {
         };
         wanted && !sys::exists_at(descriptor::DIRECTORY, STOPPED)
     }
+}
+
+/// exit.json by a rename: whole or not at all. Whether it was.
+fn replace(text: &[u8]) -> bool {
+    let name: &[u8] = b".exit.json\0";
+    let flags = sys::O_WRONLY | sys::O_CREAT | sys::O_TRUNC | sys::O_CLOEXEC | sys::O_NOFOLLOW;
+    let Ok(fd) = sys::open_at(descriptor::DIRECTORY, name, flags, 0o600) else { return false };
+    let written = sys::write_some(fd, text);
+    sys::close(fd);
+    if written == Ok(text.len()) {
+        return sys::rename_at(descriptor::DIRECTORY, name, EXIT).is_ok();
+    }
+    sys::unlink_at(descriptor::DIRECTORY, name);
+    false
+}
+
+/// On a full disk: the file from the start, which says that the end is unknown, has room for the truth, and nobody reads
+/// it before the lock is free.
+fn overwrite(text: &[u8]) {
+    let Ok(fd) = sys::open_at(descriptor::DIRECTORY, EXIT, sys::O_WRONLY | sys::O_CLOEXEC | sys::O_NOFOLLOW, 0) else {
+        return;
+    };
+    let mut padded = [b' '; RECORD];
+    if let Some(start) = padded.get_mut(..text.len()) {
+        start.copy_from_slice(text);
+    }
+    // A file system that has no room even for that leaves it unknown.
+    let _ = sys::write_some(fd, &padded);
+    sys::close(fd);
 }
 
 /// The rest of the arguments is Python's argv, to which the task is added. Descriptor 3 goes along.

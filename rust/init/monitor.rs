@@ -65,6 +65,8 @@ struct Monitor {
     input_ends: bool,
     /// Nobody has the terminal open at the moment: look again in a while.
     is_hung_up: bool,
+    /// Nobody can be let in at the moment: the same.
+    is_deaf: bool,
 }
 
 impl Monitor {
@@ -97,6 +99,7 @@ impl Monitor {
             input: (0, 0),
             input_ends: false,
             is_hung_up: false,
+            is_deaf: false,
         }
     }
 
@@ -110,15 +113,15 @@ impl Monitor {
             let mut polls = [Poll::new(-1, 0); 6 + clients::MAX];
             polls[0] = Poll::new(descriptor::PIDFD, sys::POLLIN);
             polls[1] = Poll::new(signals, sys::POLLIN);
-            polls[2] = Poll::new(descriptor::LISTENER, sys::POLLIN);
+            polls[2] = Poll::new(if self.is_deaf { -1 } else { descriptor::LISTENER }, sys::POLLIN);
             polls[3] = output(self.outputs[0]);
             polls[4] = output(self.outputs[1]);
             polls[5] = Poll::new(if has_input { self.stdin } else { -1 }, sys::POLLOUT);
             polls[6..].copy_from_slice(&self.clients.polls(!has_input));
             // Not more than are there: the kernel takes no more than this process may have open.
             let used = polls.iter().rposition(|poll| poll.fd >= 0).map_or(0, |last| last + 1);
-            sys::poll(polls.get_mut(..used).unwrap_or(&mut []), if self.is_hung_up { 100 } else { -1 });
-            self.is_hung_up = false;
+            sys::poll(polls.get_mut(..used).unwrap_or(&mut []), if self.is_hung_up || self.is_deaf { 100 } else { -1 });
+            (self.is_hung_up, self.is_deaf) = (false, false);
             let ready = |index: usize| polls.get(index).is_some_and(|poll| poll.revents != 0);
             if ready(0) {
                 break;
@@ -127,7 +130,7 @@ impl Monitor {
                 self.take_signals(signals);
             }
             if ready(2) {
-                self.clients.accept(descriptor::LISTENER);
+                self.is_deaf = !self.clients.accept(descriptor::LISTENER);
             }
             if ready(5) {
                 self.feed();

@@ -13,6 +13,7 @@ pub const ENODEV: i32 = 19;
 pub const ENOTDIR: i32 = 20;
 pub const EINVAL: i32 = 22;
 pub const ENOSYS: i32 = 38;
+pub const ECONNABORTED: i32 = 103;
 pub const ECONNRESET: i32 = 104;
 pub const ENAMETOOLONG: i32 = 36;
 

@@ -117,7 +117,6 @@ def _run_kept(store: Store, options: Options, values: dict[str, Any], timeout: f
             raise
     container.release()
     if values["detach"]:
-        started.close()
         os.write(1, f"{container.id}\n".encode())
         return 0
     os.close(theirs)
