@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 import hyrun
+from hyrun import attach, container_list
 from hyrun.store import Store
 from support.api import loaded, place
 from support.leaks import children
 
 __all__ = ["loaded", "place"]
+
+#: The monitor's message of the end (rust/init/clients.rs).
+EXITED = 3
 
 
 def test_a_block_starts_it_and_removes_it(place: Store) -> None:
@@ -125,6 +129,20 @@ def test_what_cannot_be_made(place: Store) -> None:
         hyrun.Container("busybox", remove=True, restart="always")
     with pytest.raises(hyrun.SpawnError), hyrun.Container("busybox", ["nosuch"]):
         pass
+
+
+def test_who_sits_at_it_hears_of_the_end_only_when_the_end_can_be_seen(place: Store) -> None:
+    box = hyrun.Container("busybox", ["sleep", "600"], name="seen")
+    try:
+        for _ in range(30):
+            channel = attach.connect(place, container_list.find(place, box.start().id))
+            box.kill()
+            while os.read(channel, 65537)[0] != EXITED:
+                pass
+            assert (box.status, box.exit_code) == ("exited", 137)
+            os.close(channel)
+    finally:
+        box.remove(force=True)
 
 
 def test_two_hundred_cycles_leave_nothing(place: Store) -> None:

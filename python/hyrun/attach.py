@@ -40,7 +40,7 @@ class Session:
 
     def sit_to_the_end(self, channel: int, pidfd: int, *, removed: str | None = None) -> int:
         """Sit until it ends and return what a shell is told: the container's own status, 128 + n for a signal; 0 for a
-        container that was left. Both descriptors are closed. ``removed``: the directory of one that is removed then.
+        container that was left. ``channel`` is closed. ``removed``: the directory of one that is removed then.
         """
         directory = -1
         try:
@@ -56,7 +56,7 @@ class Session:
                 # Its owner lets go of it when it is gone.
                 flock(directory, LOCK_SH)
         finally:
-            for descriptor in (channel, pidfd, directory):
+            for descriptor in (channel, directory):
                 if descriptor >= 0:
                     os.close(descriptor)
         if how == "detached":

@@ -1,6 +1,7 @@
 //! The end of a kept container: what is written down, and whether Python has something to do then.
 
 use crate::arguments::Arguments;
+use crate::clients::Clients;
 use crate::{credentials, descriptor, sys, template};
 
 /// Python removes it at the end.
@@ -49,28 +50,38 @@ impl Settings {
         })
     }
 
-    /// The order of events at the end.
+    /// The order of events at the end. Whoever is attached is told when all that they can then look at says so.
     ///
     /// # Safety
     /// What is left of the arguments (Python's argv) and `envp` end with NULL.
-    pub unsafe fn finish(&self, status: i32, python: Arguments, envp: *const *const u8) {
+    pub unsafe fn finish(&self, status: i32, clients: &mut Clients, python: Arguments, envp: *const *const u8) {
         self.write_down(status);
         sys::close(descriptor::LISTENER);
         sys::unlink_at(descriptor::RUN, self.socket);
-        if self.will_restart(status) {
-            sys::poll(&mut [], i64::try_from(self.delay).unwrap_or(i64::MAX));
+        let is_removed = self.flags & REMOVE != 0;
+        if !is_removed && !self.will_restart(status) {
+            self.let_go();
+            clients.say_exited(status);
+            return;
         }
-        // Asked again: somebody may have stopped it meanwhile.
-        let task: &[u8] = match (self.flags & REMOVE != 0, self.will_restart(status)) {
-            (true, _) => b"remove\0",
-            (_, true) => b"restart\0",
-            _ => {
-                sys::unlink_at(descriptor::RUN, self.state);
-                return;
+        clients.say_exited(status);
+        let mut task: &[u8] = b"remove\0";
+        if !is_removed {
+            sys::poll(&mut [], i64::try_from(self.delay).unwrap_or(i64::MAX));
+            // Asked again: somebody may have stopped it meanwhile.
+            if !self.will_restart(status) {
+                return self.let_go();
             }
-        };
+            task = b"restart\0";
+        }
         // SAFETY: as promised by the caller.
         unsafe { become_python(python, task, envp) };
+    }
+
+    /// Nobody owns the container any more: from here on it may be started again.
+    fn let_go(&self) {
+        sys::unlink_at(descriptor::RUN, self.state);
+        sys::close(descriptor::DIRECTORY);
     }
 
     /// exit.json, and the event.

@@ -41,9 +41,10 @@ pub unsafe fn main(mut arguments: Arguments, envp: *const *const u8) -> Option<i
         let _ = sys::wait(descriptor::PIDFD);
         return Some(0);
     }
-    let status = Monitor::new(&settings).run();
+    let mut monitor = Monitor::new(&settings);
+    let status = monitor.run();
     // SAFETY: the rest of the arguments and envp end with NULL.
-    unsafe { settings.finish(status, arguments, envp) };
+    unsafe { settings.finish(status, &mut monitor.clients, arguments, envp) };
     Some(0)
 }
 
@@ -155,7 +156,6 @@ impl Monitor {
         // It cannot fail: this process is the parent, and waits only here.
         let status = sys::wait(descriptor::PIDFD).unwrap_or(-SIGKILL);
         self.drain();
-        self.clients.say_exited(status);
         status
     }
 

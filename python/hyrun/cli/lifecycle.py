@@ -138,12 +138,12 @@ def attach(
     pidfd = os.pidfd_open(record.pid)
     try:
         channel = connect(store, record)
-    except BaseException:
+        events.of_container(store, "attach", record)
+        _core.block_signals()
+        code = session.sit_to_the_end(channel, pidfd)
+    finally:
         os.close(pidfd)
-        raise
-    events.of_container(store, "attach", record)
-    _core.block_signals()
-    raise typer.Exit(session.sit_to_the_end(channel, pidfd))
+    raise typer.Exit(code)
 
 
 def _each(names: list[str], work: Callable[[str], None]) -> None:
