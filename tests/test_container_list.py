@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hyrun import container_list, containers, stopping, volumes
+from hyrun import container_directory, container_list, container_state, stopping, volumes
 from hyrun.errors import InUse, InvalidArgument, NotFound
 from hyrun.store import Store
 from support.handmade import ONE, TWO, keep, make, settle
@@ -19,9 +19,9 @@ from support.handmade import ONE, TWO, keep, make, settle
 
 def state(store: Store, pid: int, others: dict[str, Any] | None = None) -> None:
     """Write the run-time state of a process that really is there."""
-    found = {"pid": pid, "start": containers.start_time(pid), "boot": containers.boot_id(), "started": 5}
+    found = {"pid": pid, "start": container_state.start_time(pid), "boot": container_state.boot_id(), "started": 5}
     found |= others or {}
-    Path(containers.state_path(store, ONE)).write_text(json.dumps(found))
+    Path(container_state.state_path(store, ONE)).write_text(json.dumps(found))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_nothing_is_none(store: Store) -> None:
 
 def test_ended_container_has_its_exit_status(store: Store) -> None:
     directory = make(store)
-    containers.write_exit(str(directory), -9, 5)
+    container_state.write_exit(str(directory), -9, 5)
     record = settle(store)
     assert (record.status, record.exit_status, record.exit_code, record.started) == ("exited", -9, 137, 5)
 
@@ -180,7 +180,7 @@ def test_other_words_find_nothing(store: Store, word: str) -> None:
 
 
 def test_name_of_nobody_is_free(store: Store) -> None:
-    os.symlink(containers.link_of_id(ONE), store.path("names", "one"))
+    os.symlink(container_directory.link_of_id(ONE), store.path("names", "one"))
     assert container_list.free_name(store, "one")
     assert os.listdir(store.path("names")) == []
 
@@ -245,7 +245,7 @@ def test_error_of_the_last_start_is_told(store: Store) -> None:
 
 def test_pause_of_one_that_has_ended_is_forgotten(store: Store) -> None:
     directory = make(store)
-    containers.write_exit(str(directory), -9, 5)
+    container_state.write_exit(str(directory), -9, 5)
     Path(store.run, f"{ONE}.paused").write_text("{}")
     assert settle(store).status == "exited"
     assert os.listdir(store.run) == []
@@ -253,7 +253,7 @@ def test_pause_of_one_that_has_ended_is_forgotten(store: Store) -> None:
 
 def test_kept_container_that_ended_is_exited(store: Store) -> None:
     directory = keep(store, RestartPolicy={"Name": "always", "MaximumRetryCount": 0})
-    containers.write_exit(str(directory), 3, 5)
+    container_state.write_exit(str(directory), 3, 5)
     (directory / "restarts.json").write_text('{"count": 4, "delay": 100}')
     record = settle(store)
     assert (record.status, record.exit_code, record.started, record.restart_count) == ("exited", 3, 5, 4)
@@ -306,10 +306,10 @@ def test_owned_container_without_a_process_waits_to_be_started_again(
     config = json.loads((owned / "config.json").read_text())
     config |= {"Start": {}, "RestartPolicy": {"Name": policy, "MaximumRetryCount": 0}}
     (owned / "config.json").write_text(json.dumps(config))
-    containers.write_exit(str(owned), status, 5)
+    container_state.write_exit(str(owned), status, 5)
     if stopped:
         (owned / "stopped").touch()
-    state(store, 999_999_999, {"monitor": os.getpid(), "monitor_start": containers.start_time(os.getpid())})
+    state(store, 999_999_999, {"monitor": os.getpid(), "monitor_start": container_state.start_time(os.getpid())})
     record = settle(store)
     assert (record.status, record.exit_code, record.pid, record.monitor) == (expected, status, 0, os.getpid())
     assert record.active == (expected == "restarting")
@@ -321,18 +321,18 @@ def test_container_whose_policy_is_just_starting_it_is_restarting(store: Store, 
     (owned / "exit.json").write_text('{"status": null, "started": 5, "finished": 0}')
     assert settle(store).status == "created"
     (owned / "restarts.json").write_text('{"count": 1, "delay": 100}')
-    Path(containers.state_path(store, ONE)).write_text("")  # being written
+    Path(container_state.state_path(store, ONE)).write_text("")  # being written
     assert settle(store).status == "restarting"
 
 
 def test_container_that_is_being_started_once_more_is_what_it_was(store: Store, owned: Path) -> None:
-    containers.write_exit(str(owned), 3, 5)
+    container_state.write_exit(str(owned), 3, 5)
     assert (settle(store).status, settle(store).exit_code) == ("exited", 3)
 
 
 def test_two_who_look_at_once_do_not_take_each_other_for_owners(store: Store) -> None:
     directory = make(store)
-    containers.write_exit(str(directory), 3, 5)
+    container_state.write_exit(str(directory), 3, 5)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -360,8 +360,8 @@ def test_removal_of_a_running_one_needs_force(store: Store, owned: Path, sleeper
 def test_removal_does_not_take_a_name_that_belongs_to_another(store: Store) -> None:
     make(store, ONE, "one")
     os.unlink(store.path("names", "one"))
-    os.symlink(containers.link_of_id(TWO), store.path("names", "one"))
-    containers.discard(store, ONE, "one", [])
+    os.symlink(container_directory.link_of_id(TWO), store.path("names", "one"))
+    container_directory.discard(store, ONE, "one", [])
     assert os.listdir(store.path("names")) == ["one"]
 
 

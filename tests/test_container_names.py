@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hyrun import container_list, container_names, containers, event_log, records
+from hyrun import container_directory, container_list, container_names, event_log, records
 from hyrun.errors import Conflict, InvalidArgument
 from hyrun.store import Store
 from support.handmade import ONE, TWO, make, monitored, settle
@@ -74,14 +74,14 @@ def test_running_one_can_be_renamed_and_goes_with_its_new_name(store: Store) -> 
         container_names.rename(store, settle(store), "two")
         assert settle(store).status == "running"
     # Its owner knows the old name only.
-    containers.discard(store, ONE, "one", [])
+    container_directory.discard(store, ONE, "one", [])
     assert names(store) == []
 
 
 @pytest.mark.parametrize("written", [False, True])
 def test_rename_that_was_cut_off_is_put_right(store: Store, written: bool) -> None:
     directory = make(store, ONE, "one")
-    os.symlink(containers.link_of_id(ONE), store.path("names", "two"))
+    os.symlink(container_directory.link_of_id(ONE), store.path("names", "two"))
     if written:
         config = json.loads((directory / "config.json").read_text())
         (directory / "config.json").write_text(json.dumps(config | {"Name": "two"}))
@@ -92,7 +92,7 @@ def test_rename_that_was_cut_off_is_put_right(store: Store, written: bool) -> No
 
 def test_disputed_name_is_free_for_the_next_one(store: Store) -> None:
     make(store, ONE, "one")
-    os.symlink(containers.link_of_id(ONE), store.path("names", "two"))
+    os.symlink(container_directory.link_of_id(ONE), store.path("names", "two"))
     assert container_names.free_name(store, "two")
     assert not container_names.free_name(store, "one")
     assert names(store) == ["one"]

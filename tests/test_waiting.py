@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hyrun import container_list, containers, pidfds, stopping, waiting
+from hyrun import container_directory, container_list, container_state, pidfds, stopping, waiting
 from hyrun.errors import NotFound
 from hyrun.store import Store
 from support.handmade import ONE, PATIENCE, keep, make, monitored, settle, shell, until
@@ -18,13 +18,13 @@ from support.handmade import ONE, PATIENCE, keep, make, monitored, settle, shell
 #: A foreground owner of a container with --rm: it removes it without a word about how it ended.
 _OWNER = """
 import os, subprocess, sys
-from hyrun import containers
+from hyrun import container_directory, container_state
 from hyrun.store import Store
 store = Store()
 process = subprocess.Popen(sys.argv[2:])
-containers.write_state(store, os.path.basename(sys.argv[1]), process.pid, 5)
+container_state.write_state(store, os.path.basename(sys.argv[1]), process.pid, 5)
 process.wait()
-containers.discard(store, os.path.basename(sys.argv[1]), "one", [])
+container_directory.discard(store, os.path.basename(sys.argv[1]), "one", [])
 """
 
 
@@ -53,7 +53,7 @@ class Waiter(threading.Thread):
 def test_ended_and_never_started_ones_are_not_waited_for(store: Store) -> None:
     directory = keep(store)
     assert waiting.wait(store, settle(store)) == 0
-    containers.write_exit(str(directory), -15, 5)
+    container_state.write_exit(str(directory), -15, 5)
     assert waiting.wait(store, settle(store)) == 143
 
 
@@ -98,7 +98,7 @@ def test_one_that_waits_to_be_started_again_is_waited_for(store: Store) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, 137), (signal.SIGTERM, 143)])
 def test_status_of_a_foreground_one_that_is_removed_at_its_end(store: Store, number: int, code: int) -> None:
     directory = make(store, AutoRemove=True)
-    lock = containers.try_lock(str(directory))
+    lock = container_directory.try_lock(str(directory))
     assert lock is not None
     owner = subprocess.Popen([sys.executable, "-c", _OWNER, str(directory), "sleep", "600"], pass_fds=[lock])
     os.close(lock)

@@ -13,7 +13,7 @@ import time
 from errno import EDQUOT, ENOSPC
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 
-from . import container_record, containers, events, pauses, pidfds, records
+from . import container_directory, container_record, container_state, events, pauses, pidfds, records
 from .container_names import free_name as free_name
 from .container_names import free_names, name_of, target
 from .container_record import Record as Record
@@ -109,21 +109,21 @@ def _mend(store: Store, identifier: str, directory: str) -> Record | None:
     if record is None:
         if not _has_content(directory):
             # Its maker died before it was a container: nobody else knows it.
-            containers.discard(store, identifier, name_of(store, identifier), [])
+            container_directory.discard(store, identifier, name_of(store, identifier), [])
             return None
         # The record was lost, in a power cut say; what the container wrote must not be lost with it.
         record = container_record.read(store, identifier, owned=False, config={"Name": name_of(store, identifier)})
         assert record is not None
     if record.status:
         return record
-    _make_sure_it_is_gone(records.read(containers.state_path(store, identifier)) or {})
+    _make_sure_it_is_gone(records.read(container_state.state_path(store, identifier)) or {})
     pauses.forget(store, identifier)
     if record.config.get("AutoRemove"):
         discard(store, record, volumes=True)
         return None
     if not record.finished:
         try:
-            containers.write_exit(directory, None, record.started)
+            container_state.write_exit(directory, None, record.started)
         except OSError as error:
             # It is written down by who looks when there is space again; until then it is just as unknown.
             if error.errno not in (ENOSPC, EDQUOT):
@@ -141,7 +141,7 @@ def discard(store: Store, record: Record, *, volumes: bool) -> None:
     except FileNotFoundError:
         pass
     anonymous = (record.config.get("Anonymous") or []) if volumes else []
-    containers.discard(store, record.id, record.name, anonymous)
+    container_directory.discard(store, record.id, record.name, anonymous)
     events.of_container(store, "destroy", record)
 
 
@@ -173,7 +173,7 @@ def remove(store: Store, record: Record, *, force: bool = False, volumes: bool =
 def try_to_own(record: Record) -> int | None:
     """Return the lock of a container that nobody else owns; None for one that has an owner, or is gone."""
     try:
-        descriptor = containers.try_lock(record.directory)
+        descriptor = container_directory.try_lock(record.directory)
     except FileNotFoundError:
         return None
     if descriptor is not None and not os.path.isdir(record.directory):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import containers, events, names, records
+from . import container_directory, events, names, records
 from .container_record import Record
 from .errors import Conflict, InvalidArgument, NotFound
 from .locks import lock
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def target(store: Store, name: str) -> str:
     """Return the id that a name's link says, "" for nonsense. OSError when there is no such name."""
-    return containers.id_of_link(os.readlink(store.path("names", name)))
+    return container_directory.id_of_link(os.readlink(store.path("names", name)))
 
 
 def name_of(store: Store, identifier: str) -> str:
@@ -53,7 +53,7 @@ def free_names(store: Store, found: Iterable[Record]) -> None:
             link = os.readlink(store.path("names", name))
         except FileNotFoundError:
             continue
-        identifier = containers.id_of_link(link)
+        identifier = container_directory.id_of_link(link)
         if identifier not in identifiers:
             _free_name_of_nobody(store, name, link)
         elif known.get(identifier, name) != name:
@@ -91,7 +91,7 @@ def _claim(store: Store, name: str, identifier: str) -> None:
     link = store.path("names", name)
     while True:
         try:
-            os.symlink(containers.link_of_id(identifier), link)
+            os.symlink(container_directory.link_of_id(identifier), link)
             return
         except FileExistsError:
             if _is_disputed(store, name):
@@ -111,7 +111,7 @@ def _is_disputed(store: Store, name: str) -> bool:
         link = os.readlink(store.path("names", name))
     except FileNotFoundError:
         return False
-    record = settle(store, containers.id_of_link(link))
+    record = settle(store, container_directory.id_of_link(link))
     if record is None:
         _free_name_of_nobody(store, name, link)
     return record is not None and record.name != name
@@ -141,7 +141,9 @@ def _free_name_of_nobody(store: Store, name: str, link: str) -> None:
         # Still the same link, and still nobody's: a claim is made with the container's directory there.
         path = store.path("names", name)
         try:
-            if os.readlink(path) == link and not os.path.isdir(store.path("containers", containers.id_of_link(link))):
+            if os.readlink(path) == link and not os.path.isdir(
+                store.path("containers", container_directory.id_of_link(link))
+            ):
                 os.unlink(path)
         except FileNotFoundError:
             pass

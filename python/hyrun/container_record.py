@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import containers, pidfds, records
+from . import container_state, pidfds, records
 from .store import Store
 
 TYPE_CHECKING = False
@@ -104,8 +104,8 @@ def read(store: Store, identifier: str, *, owned: bool, config: dict[str, Any] |
     if config is None or not isinstance(config.get("Name"), str):
         return None
     record = Record(identifier, directory, config)
-    state = records.read(containers.state_path(store, identifier)) or {}
-    if state.get("boot") != containers.boot_id():
+    state = records.read(container_state.state_path(store, identifier)) or {}
+    if state.get("boot") != container_state.boot_id():
         state = {}
     ended = records.read(f"{directory}/exit.json")
     over = ended is not None and ended.get("finished") != 0

@@ -1,21 +1,17 @@
-"""Containers on disk: made, started, finished, removed.
+"""Containers on disk: planned, made, started, finished.
 
 ``<root>/containers/<id>/`` holds ``config.json``, the writable layer (``upper``, ``work``) and, once it is known,
-``exit.json``. ``<root>/names/<name>`` is a symlink to the id: making it is the claim. Whoever runs a container holds
-the ``flock`` of its directory, so a free lock says that nobody does, whatever the files say: the kernel drops it with
-the process. What such an owner left undone is mended by `containers_list.settle`, never by `run`, which looks at
+``exit.json``. What an owner that died left undone is mended by `container_list.settle`, never by `run`, which looks at
 nothing but its own.
 """
 
 from __future__ import annotations
 
-import binascii
 import os
 import time
-from fcntl import LOCK_EX, LOCK_NB, flock
 
-from . import _core, events, images, names, records, spec, volumes, volumespec
-from .errors import Conflict, HyrunError, ImageNotFound, InUse, InvalidArgument, NotFound, StorageError
+from . import _core, container_directory, container_state, events, images, names, records, spec, volumes, volumespec
+from .errors import HyrunError, ImageNotFound, InvalidArgument, NotFound
 from .store import Store, new_id
 
 TYPE_CHECKING = False
@@ -78,7 +74,7 @@ class Container:
         try:
             process = _core.spawn(self.spec)
             self._started = time.time_ns()
-            write_state(self.store, self.id, process.pid, self._started)
+            container_state.write_state(self.store, self.id, process.pid, self._started)
             self._emit("start")
         except BaseException:
             if process is not None:
@@ -96,8 +92,8 @@ class Container:
             self.remove()
             self._emit("destroy")
             return
-        write_exit(self.directory, status, self._started)
-        _unlink(state_path(self.store, self.id))
+        container_state.write_exit(self.directory, status, self._started)
+        _unlink(container_state.state_path(self.store, self.id))
         self.release()
 
     def _emit(self, action: str, **attributes: str) -> None:
@@ -106,7 +102,7 @@ class Container:
 
     def remove(self) -> None:
         """Remove it with its anonymous volumes; named ones stay."""
-        discard(self.store, self.id, self.name, self._anonymous)
+        container_directory.discard(self.store, self.id, self.name, self._anonymous)
         self.release()
 
     def abandon(self) -> None:
@@ -132,10 +128,10 @@ class Container:
 
     def _make(self) -> None:
         """Make what the plan says, in this order: directory, name, record, and then what the record refers to."""
-        self._descriptor = _make_locked(self.directory)
+        self._descriptor = container_directory.make_locked(self.directory)
         # Only with the lock: a name whose container has no owner is free for the next one.
-        self.name = _claim(self.store, self._options.name, self.id)
-        _make_upper(f"{self.directory}/upper", self._layers[0])
+        self.name = container_directory.claim_name(self.store, self._options.name, self.id)
+        container_directory.make_upper(f"{self.directory}/upper", self._layers[0])
         os.mkdir(f"{self.directory}/work", 0o700)
         self.config = _config(self, self._options, self._image, self._mounts)
         # Whoever removes a volume or an image looks for records afterwards: one of the two sees the other.
@@ -217,39 +213,6 @@ def create(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 
     return container
 
 
-def _make_upper(path: str, top: str) -> None:
-    """Make the writable layer's directory: its owner and mode are those of the container's ``/``, so the image's."""
-    os.mkdir(path, 0o700)
-    try:
-        status = os.stat(top)
-    except FileNotFoundError:
-        raise _missing(top) from None  # the image may have been removed at this moment
-    if status.st_uid or status.st_gid:
-        os.chown(path, status.st_uid, status.st_gid)
-    os.chmod(path, status.st_mode & 0o7777)  # and not what the caller's umask left of it
-
-
-def _missing(layer: str) -> StorageError:
-    return StorageError(
-        f"layer {layer} is missing: hyrun system check says which images need it, load or pull one again"
-    )
-
-
-def _make_locked(directory: str) -> int:
-    """Make a container's directory and return the descriptor that holds its lock."""
-    while True:
-        os.mkdir(directory, 0o700)
-        try:
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        flock(descriptor, LOCK_EX)
-        # Between mkdir and flock it looked like what a dead owner left, and another command may have removed it.
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-        os.close(descriptor)
-
-
 def _image(store: Store, options: Options) -> Image:
     if options.rootfs is not None:
         return images.Image("", [], images.host_config())
@@ -287,7 +250,7 @@ def identity_of(user: str, layers: list[str], image: str = "") -> Identity:
     try:
         root = _core.open_root(layers)
     except FileNotFoundError as error:
-        raise _missing(error.filename) from None
+        raise container_directory.missing_layer(error.filename) from None
     try:
         passwd, group = read_accounts(root)
     finally:
@@ -296,45 +259,6 @@ def identity_of(user: str, layers: list[str], image: str = "") -> Identity:
     if image.startswith("sha256:") and len(_identities) < 1000:
         _identities[image, user] = identity
     return identity
-
-
-def link_of_id(identifier: str) -> str:
-    """Return what a name's symlink says: the id in base64, because ext4 keeps up to 59 bytes in the inode itself."""
-    return binascii.b2a_base64(bytes.fromhex(identifier), newline=False).decode()
-
-
-def id_of_link(target: str) -> str:
-    """Return the id that a name's symlink says; "" for none."""
-    try:
-        return binascii.a2b_base64(target.encode()).hex()
-    except ValueError:
-        return ""
-
-
-def _claim(store: Store, name: str | None, identifier: str) -> str:
-    """Take the name, or a generated one, and return it. symlink(2) makes it for one caller only."""
-    target = link_of_id(identifier)
-    if name is not None:
-        while True:
-            try:
-                os.symlink(target, store.path("names", name))
-                return name
-            except FileExistsError:
-                from .container_list import free_name
-
-                if not free_name(store, name):
-                    holder = id_of_link(os.readlink(store.path("names", name)))
-                    raise Conflict(
-                        f"the container name {name} is in use by container {holder[:12]}: remove or rename that one"
-                    ) from None
-    for attempt in range(100):
-        generated = names.generate() + (str(attempt) if attempt > 4 else "")
-        try:
-            os.symlink(target, store.path("names", generated))
-            return generated
-        except FileExistsError:
-            continue
-    raise Conflict("no free name was found: choose one with --name")
 
 
 def _check_source(mount: Mount) -> None:
@@ -416,109 +340,6 @@ def _config(container: Container, options: Options, image: Image, mounts: list[M
         if keeping.stop_signal is not None:
             record["StopSignal"] = keeping.stop_signal
     return record
-
-
-def state_path(store: Store, identifier: str) -> str:
-    """Return where the run-time state of a container is: on the run directory, which does not outlive a boot."""
-    return f"{store.run}/{identifier}.json"
-
-
-def write_state(store: Store, identifier: str, pid: int, started: int, *, monitor: int = 0) -> None:
-    """Write down which process is the container's pid 1: pid, start time and boot id together say that (proc(5)).
-
-    ``monitor`` is the pid of its parent when that is not the process that owns it.
-    """
-    more = f',"monitor":{monitor},"monitor_start":{start_time(monitor)}' if monitor else ""
-    text = f'{{"pid":{pid},"start":{start_time(pid)},"boot":"{boot_id()}","started":{started}{more}}}'
-    path = state_path(store, identifier)
-    # Another one may be there when a policy starts the container again: replaced whole. Otherwise it is new and on
-    # tmpfs, and no reader takes it for more than the lock says.
-    target = f"{path}.new" if monitor else path
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-    if monitor:
-        os.rename(target, path)
-
-
-def write_exit(directory: str, status: int | None, started: int) -> None:
-    """Write down the exit status as wait(2) has it, negative for a signal; None when nobody knows it."""
-    ended = {"status": status, "started": started, "finished": time.time_ns()}
-    records.write(f"{directory}/exit.json", ended, sync=False)
-
-
-def start_time(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot (proc(5), field 22); 0 when it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            # The command's name is in parentheses and may hold anything: count from its end.
-            return int(file.read(4096).rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-_boot_id = ""
-
-
-def boot_id() -> str:
-    """Return the kernel's id of this boot."""
-    global _boot_id
-    if not _boot_id:
-        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
-            _boot_id = file.read().strip().decode()
-    return _boot_id
-
-
-def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> None:
-    """Remove everything of a container that is not running. Its lock must be held, or nobody know it yet."""
-    _unlink(state_path(store, identifier))
-    directory = store.path("containers", identifier)
-    # The record goes last of all that other commands look for: until then they know what is left to do.
-    for volume in anonymous:
-        try:
-            volumes.remove(store, volume, ignore=identifier)
-        except (NotFound, InUse):
-            pass
-    # Gone in one step: should this process be killed, what is left is nobody's, and the next command sweeps it up.
-    rubbish = store.path("tmp", identifier)
-    try:
-        os.rename(directory, rubbish)
-    except FileNotFoundError:
-        pass
-    if name and not _free_name(store, name, identifier):
-        # Renamed since its owner has read the name.
-        renamed = (records.read(f"{rubbish}/config.json") or {}).get("Name")
-        if isinstance(renamed, str) and renamed != name:
-            _free_name(store, renamed, identifier)
-    try:
-        _core.remove_tree(rubbish)
-    except FileNotFoundError:
-        pass
-
-
-def _free_name(store: Store, name: str, identifier: str) -> bool:
-    """Free a name if it is this container's; return whether it was."""
-    link = store.path("names", name)
-    try:
-        if id_of_link(os.readlink(link)) != identifier:
-            return False
-        os.unlink(link)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def try_lock(directory: str) -> int | None:
-    """Return a descriptor that holds a container's lock; None while somebody else owns it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _unlink(path: str) -> None:

@@ -15,7 +15,7 @@ import stat
 import time
 from contextlib import contextmanager
 
-from . import _core, containers, processes
+from . import _core, container_directory, processes
 from .container_list import find
 from .errors import HyrunError, InUse, InvalidArgument, NotFound, NotSupported, StorageError
 
@@ -234,7 +234,7 @@ def _running_root(store: Store, record: Record) -> int | None:
 def _lock(record: Record) -> int | None:
     """Take the container's lock, so that nobody starts or removes it; None while somebody else has it."""
     try:
-        lock = containers.try_lock(record.directory)
+        lock = container_directory.try_lock(record.directory)
         if lock is None or os.path.samestat(os.fstat(lock), os.stat(record.directory)):
             return lock
         os.close(lock)

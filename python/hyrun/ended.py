@@ -11,7 +11,7 @@ import sys
 import time
 from fcntl import F_SETFD, FD_CLOEXEC, fcntl
 
-from . import container_list, containers, kept, records
+from . import container_list, container_state, kept, records
 from .container_record import Record
 from .errors import HyrunError
 from .store import Store
@@ -39,7 +39,7 @@ def main() -> None:
         _restart(store, config)
     except (HyrunError, OSError):
         # Written down where `inspect` shows it; like docker, a start that fails is not tried again.
-        os.unlink(containers.state_path(store, identifier))
+        os.unlink(container_state.state_path(store, identifier))
     os._exit(0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import _core, containers, pidfds, records, spec
+from . import _core, container_state, pidfds, records, spec
 from .errors import Conflict, InvalidArgument
 from .store import Store
 
@@ -41,7 +41,7 @@ def running(store: Store, identifier: str) -> Running:
     Only its record and its state are read: that the process is the one meant is checked on the pidfd. Raises Conflict.
     """
     config = records.read(store.path("containers", identifier, "config.json")) or {}
-    state = records.read(containers.state_path(store, identifier)) or {}
+    state = records.read(container_state.state_path(store, identifier)) or {}
     name = config.get("Name") or identifier[:12]
     if os.path.exists(f"{store.run}/{identifier}.paused"):
         raise Conflict(f"container {name} is paused: hyrun unpause {name}")

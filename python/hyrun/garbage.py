@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from .claims import claimed
-from .containers import try_lock
+from .container_directory import try_lock
 from .errors import NotFound, StorageError
 from .image_users import configs, layers_in_use, layers_of, users
 from .images import read_record, record_path

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import records
-from .containers import try_lock
+from .container_directory import try_lock
 from .store import Store
 
 #: The key in ``users`` of containers whose config.json says nothing.

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from . import _core, containers, events, records, startspec
+from . import _core, container_state, events, records, startspec
 from .errors import HyrunError, SpawnError
 from .store import Store
 
@@ -64,7 +64,7 @@ def start(
         for descriptor in opened:
             os.close(descriptor)
     try:
-        containers.write_state(store, config["Id"], kept.pid, started, monitor=kept.monitor)
+        container_state.write_state(store, config["Id"], kept.pid, started, monitor=kept.monitor)
         kept.go_on()
     except BaseException:
         # Its monitor ends the container then: nobody would know of it. The exception must not hold it.

@@ -7,7 +7,7 @@ import select
 import time
 from fcntl import LOCK_NB, LOCK_SH, LOCK_UN, flock
 
-from . import containers, log_files, log_tail, moments, pidfds, records
+from . import container_state, log_files, log_tail, moments, pidfds, records
 from .container_record import Record
 from .errors import NotFound
 from .log_files import HEADER, MARKS, PARTIAL_STDERR, STDERR, STDOUT, WHOLE, LogFile
@@ -194,7 +194,7 @@ class _Owner:
     """Whoever owns a container: lives as long as somebody holds its lock."""
 
     def __init__(self, store: Store, record: Record) -> None:
-        self._state = records.read(containers.state_path(store, record.id)) or {}
+        self._state = records.read(container_state.state_path(store, record.id)) or {}
         self._directory = record.directory
         self._descriptor = -1
         self._monitor: int | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from . import containers
+from . import container_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def open_monitor(state: dict[str, Any]) -> int | None:
 
 
 def _open(state: dict[str, Any], pid: object, start: object) -> int | None:
-    if not isinstance(pid, int) or pid <= 0 or state.get("boot") != containers.boot_id():
+    if not isinstance(pid, int) or pid <= 0 or state.get("boot") != container_state.boot_id():
         return None
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
         return None
     # The start time is read after the pidfd is held: were it another process, it would differ.
-    if containers.start_time(pid) != start:
+    if container_state.start_time(pid) != start:
         os.close(descriptor)
         return None
     return descriptor

@@ -11,7 +11,7 @@ import os
 import select
 from fcntl import ioctl
 
-from . import containers, records
+from . import container_state, records
 from .errors import Conflict
 
 TYPE_CHECKING = False
@@ -93,16 +93,16 @@ class Processes:
 
 def find(store: Store, identifier: str) -> Processes | None:
     """Return the processes of a container by its id; None when it does not run."""
-    state = records.read(containers.state_path(store, identifier)) or {}
+    state = records.read(container_state.state_path(store, identifier)) or {}
     pid = state.get("pid")
-    if not isinstance(pid, int) or pid <= 0 or state.get("boot") != containers.boot_id():
+    if not isinstance(pid, int) or pid <= 0 or state.get("boot") != container_state.boot_id():
         return None
     pidfd = namespace = -1
     try:
         pidfd = os.pidfd_open(pid)
         namespace = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         # With the pidfd held: were it another process, its start time would differ.
-        if containers.start_time(pid) == state.get("start") and not _ended(pidfd):
+        if container_state.start_time(pid) == state.get("start") and not _ended(pidfd):
             found = Processes(pid, pidfd, namespace)
             pidfd = namespace = -1
             return found

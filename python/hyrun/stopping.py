@@ -13,7 +13,7 @@ import time
 from fcntl import LOCK_NB, LOCK_SH, LOCK_UN, flock
 from signal import SIGKILL, SIGTERM
 
-from . import containers, events, pauses, pidfds, records, signal_names
+from . import container_state, events, pauses, pidfds, records, signal_names
 from .container_record import Record
 from .errors import HyrunError, InUse
 from .store import Store
@@ -66,7 +66,7 @@ def end(store: Store, record: Record) -> None:
     mark(record)
     ending = _Ending(store, record, SIGKILL, 0)
     for error in _end([ending]).values():
-        descriptor = pidfds.open_container(records.read(containers.state_path(store, record.id)) or {})
+        descriptor = pidfds.open_container(records.read(container_state.state_path(store, record.id)) or {})
         if descriptor is not None:
             over = pidfds.ended(descriptor)
             os.close(descriptor)
@@ -100,7 +100,7 @@ def kill(store: Store, record: Record, number: int) -> None:
 
 def send(store: Store, record: Record, number: int) -> bool:
     """Send a signal to a container's pid 1 if it is still that process; return whether there was one."""
-    descriptor = pidfds.open_container(records.read(containers.state_path(store, record.id)) or {})
+    descriptor = pidfds.open_container(records.read(container_state.state_path(store, record.id)) or {})
     if descriptor is None:
         return False
     try:
@@ -114,7 +114,7 @@ def send(store: Store, record: Record, number: int) -> bool:
 
 def end_monitor(store: Store, record: Record) -> None:
     """End the owner of a container that waits to be started again."""
-    descriptor = pidfds.open_monitor(records.read(containers.state_path(store, record.id)) or {})
+    descriptor = pidfds.open_monitor(records.read(container_state.state_path(store, record.id)) or {})
     if descriptor is None:
         return
     try:
@@ -260,7 +260,7 @@ class _Ending:
         self.pidfd = self._directory = None
 
     def _state(self) -> dict[str, object]:
-        return records.read(containers.state_path(self._store, self._record.id)) or {}
+        return records.read(container_state.state_path(self._store, self._record.id)) or {}
 
     def _waits_to_start(self) -> bool:
         ended = records.read(f"{self._record.directory}/exit.json")

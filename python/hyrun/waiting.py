@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from fcntl import LOCK_SH, LOCK_UN, flock
 
-from . import containers, pidfds, records
+from . import container_state, pidfds, records
 from .container_record import Record
 from .errors import NotFound
 from .store import Store
@@ -23,7 +23,7 @@ def wait(store: Store, record: Record) -> int:
     """
     if not record.active:
         return record.exit_code
-    state = records.read(containers.state_path(store, record.id)) or {}
+    state = records.read(container_state.state_path(store, record.id)) or {}
     process = pidfds.open_container(state)
     try:
         directory = os.open(record.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

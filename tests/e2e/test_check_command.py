@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from e2e.command import Hyrun, Template
-from hyrun import container_list, containers, layers
+from hyrun import container_directory, container_list, layers
 from hyrun.check.checking import check
 from hyrun.check.finding import Finding
 from hyrun.images import lookup
@@ -288,7 +288,7 @@ def test_leftovers_are_harmless_and_removed(damaged: Damaged) -> None:
     (root / "locks/name-ghost").touch()
     (root / "images/.half.0123").write_text("{")
     (root / "blobs/sha256" / ("1" * 64)).write_text("blob of nobody")
-    os.symlink(containers.link_of_id("2" * 64), root / "names/nobody")
+    os.symlink(container_directory.link_of_id("2" * 64), root / "names/nobody")
     (damaged.hyrun.run / f"{'3' * 64}.json").write_text("{}")
     (root / "containers" / ("4" * 64)).mkdir()
     result = damaged.hyrun("system", "check", "--format", "json")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.command import COMMAND, Hyrun
-from hyrun import container_list, containers, cp
+from hyrun import container_directory, container_list, containers, cp
 from hyrun.options import Options
 from hyrun.store import Store
 from hyrun.volumespec import parse_volume
@@ -303,8 +303,8 @@ def test_a_stopped_container_is_locked_meanwhile(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "box", "busybox", "true")
     record = record_of("box")
     with cp._root_of(Store(), record, writing=False):
-        assert containers.try_lock(record.directory) is None
-    lock = containers.try_lock(record.directory)
+        assert container_directory.try_lock(record.directory) is None
+    lock = container_directory.try_lock(record.directory)
     assert lock is not None
     os.close(lock)
 

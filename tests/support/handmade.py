@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hyrun import container_list, containers
+from hyrun import container_directory, container_list
 from hyrun.store import Store
 
 ONE, TWO, THREE = "1" * 64, "12" * 32, "3" * 64
@@ -21,7 +21,7 @@ PATIENCE = 20
 #: pid 1 and take it along when it dies, write down who runs and how it ended, and start again by the policy.
 _MONITOR = """
 import ctypes, fcntl, json, os, signal, subprocess, sys, time
-from hyrun import containers, records
+from hyrun import container_directory, container_state, records
 directory, run, policy, delay, *argv = sys.argv[1:]
 identifier = os.path.basename(directory)
 fcntl.flock(os.open(directory, os.O_RDONLY), fcntl.LOCK_EX)
@@ -31,8 +31,8 @@ while True:
     started = time.time_ns()
     records.write(f"{directory}/exit.json", {"status": None, "started": started, "finished": 0}, sync=False)
     process = subprocess.Popen(argv, preexec_fn=die, stdin=subprocess.DEVNULL)
-    state = {"pid": process.pid, "start": containers.start_time(process.pid), "boot": containers.boot_id(),
-             "started": started, "monitor": os.getpid(), "monitor_start": containers.start_time(os.getpid())}
+    state = {"pid": process.pid, "start": container_state.start_time(process.pid), "boot": container_state.boot_id(),
+             "started": started, "monitor": os.getpid(), "monitor_start": container_state.start_time(os.getpid())}
     records.write(f"{run}/{identifier}.json", state, sync=False)
     status = process.wait()
     ended = {"status": status, "started": started, "finished": time.time_ns()}
@@ -52,7 +52,7 @@ def make(store: Store, identifier: str = ONE, name: str = "one", **config: Any) 
     (directory / "upper").mkdir(parents=True)
     (directory / "work").mkdir()
     (directory / "config.json").write_text(json.dumps({"Id": identifier, "Name": name, "Created": 1} | config))
-    os.symlink(containers.link_of_id(identifier), store.path("names", name))
+    os.symlink(container_directory.link_of_id(identifier), store.path("names", name))
     return directory
 
 

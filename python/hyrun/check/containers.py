@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from hyrun import containers, records
+from hyrun import container_directory, container_state, records
 from hyrun.image_users import read_config
 from hyrun.locks import lock
 from hyrun.store import Store
@@ -98,7 +98,7 @@ def _without_record(store: Store, identifier: str) -> Finding:
 def _names(store: Store) -> Iterator[Finding]:
     for name in sorted(os.listdir(store.path("names"))):
         try:
-            identifier = containers.id_of_link(os.readlink(store.path("names", name)))
+            identifier = container_directory.id_of_link(os.readlink(store.path("names", name)))
         except FileNotFoundError:
             continue
         except OSError:
@@ -140,7 +140,7 @@ def _free(store: Store, name: str) -> str | None:
     with lock(store, "name", name):
         # A claim is made with the container's directory there.
         try:
-            if os.path.isdir(store.path("containers", containers.id_of_link(os.readlink(link)) or "-")):
+            if os.path.isdir(store.path("containers", container_directory.id_of_link(os.readlink(link)) or "-")):
                 return None
             os.unlink(link)
         except FileNotFoundError:
@@ -161,7 +161,7 @@ def _unlink_state(store: Store, file: str, identifier: str) -> str | None:
 def _owned(directory: str) -> bool | None:
     """Tell whether somebody holds the container's lock; None when the container is gone."""
     try:
-        descriptor = containers.try_lock(directory)
+        descriptor = container_directory.try_lock(directory)
     except OSError:
         return None
     if descriptor is None:
@@ -186,13 +186,13 @@ def _make(directory: str, part: str, config: dict[str, Any]) -> str | None:
 def _end(directory: str) -> str | None:
     if records.read(f"{directory}/exit.json") is not None:
         return None
-    containers.write_exit(directory, None, 0)
+    container_state.write_exit(directory, None, 0)
     return "ended with an unknown status"
 
 
 def _claim(store: Store, name: str, identifier: str) -> str | None:
     try:
-        os.symlink(containers.link_of_id(identifier), store.path("names", name))
+        os.symlink(container_directory.link_of_id(identifier), store.path("names", name))
     except FileExistsError:
         return None
     return "name made again"
@@ -200,13 +200,13 @@ def _claim(store: Store, name: str, identifier: str) -> str | None:
 
 def _discard(store: Store, identifier: str) -> str | None:
     try:
-        descriptor = containers.try_lock(store.path("containers", identifier))
+        descriptor = container_directory.try_lock(store.path("containers", identifier))
     except FileNotFoundError:
         return None
     if descriptor is None:
         return None
     try:
-        containers.discard(store, identifier, "", [])
+        container_directory.discard(store, identifier, "", [])
     finally:
         os.close(descriptor)
     return "removed"

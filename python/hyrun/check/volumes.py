@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from hyrun import volumes
-from hyrun.containers import try_lock
+from hyrun.container_directory import try_lock
 from hyrun.errors import InvalidArgument
 from hyrun.store import Store, write_atomic
 from hyrun.volume_record import encode, timestamp
