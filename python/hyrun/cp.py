@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from . import _core, container_directory, processes
 from .container_list import find
-from .errors import HyrunError, InUse, InvalidArgument, NotFound, NotSupported, StorageError
+from .errors import Conflict, HyrunError, InUse, InvalidArgument, NotFound, NotSupported, StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,6 +206,8 @@ def _root_of(store: Store, record: Record, *, writing: bool) -> Iterator[int]:
         root = _running_root(store, record)
         end = time.monotonic() + _PATIENCE
         while root is None and (lock := _lock(record)) is None:
+            if find(store, record.id).status == "restarting":
+                raise Conflict(f"container {record.name} is restarting: wait until it runs, or hyrun stop it first")
             if time.monotonic() > end:
                 raise InUse(f"container {record.name} ({record.id[:12]}) is busy: another command works on it")
             time.sleep(0.01)

@@ -48,6 +48,10 @@ def running(store: Store, identifier: str) -> Running:
     pidfd = pidfds.open_container(state) if config else None
     if pidfd is not None:
         return Running(config, state["pid"], pidfd)
+    from .container_list import find
+
+    if find(store, identifier).status == "restarting":
+        raise Conflict(f"container {name} is restarting: wait until it runs")
     raise Conflict(f"container {name} is not running: hyrun start {name}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import COMMAND, Hyrun
+from e2e.command import COMMAND, Hyrun, until
 from hyrun import container_directory, container_list, containers, cp
 from hyrun.options import Options
 from hyrun.store import Store
@@ -307,6 +307,16 @@ def test_a_stopped_container_is_locked_meanwhile(hyrun: Hyrun) -> None:
     lock = container_directory.try_lock(record.directory)
     assert lock is not None
     os.close(lock)
+
+
+def test_a_container_between_two_starts_is_not_waited_for(hyrun: Hyrun) -> None:
+    hyrun("run", "-d", "--restart", "always", "--name", "box", "busybox", "false")
+    until(lambda: "Restarting" in hyrun("ps", "-a").stdout, "it has ended")
+    try:
+        for words in (("cp", "box:/etc/passwd", "-"), ("exec", "box", "true"), ("attach", "box")):
+            until(lambda words=words: "box is restarting: wait until it runs" in hyrun(*words, code=None).stderr, "so")
+    finally:
+        hyrun("rm", "-f", "box")
 
 
 # Read-only

@@ -126,6 +126,8 @@ def attach(
     record = container_list.find(store, name)
     if record.status == "paused":
         raise Conflict(f"container {record.name} is paused: hyrun unpause {record.name}")
+    if record.status == "restarting":
+        raise Conflict(f"container {record.name} is restarting: wait until it runs")
     if record.status != "running":
         raise Conflict(f"container {record.name} is not running: hyrun start -a {record.name}")
     session = Session(
