@@ -39,6 +39,7 @@ def make(directory: Path) -> dict[str, Path]:
         if not (layouts[form] / "index.json").exists():
             shutil.rmtree(layouts[form], ignore_errors=True)
             _make_layout(layouts[form], plain, command, _MEDIA[form])
+        _add_dockers_manifest(layouts[form])
     return layouts
 
 
@@ -87,6 +88,19 @@ def _make_layout(directory: Path, plain: Path, command: tuple[str, ...], suffix:
     described["annotations"] = {"org.opencontainers.image.ref.name": "bench"}
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}))
+
+
+def _add_dockers_manifest(directory: Path) -> None:
+    """Older dockers know no OCI layout: name the same blobs as `docker save` does."""
+    index = json.loads((directory / "index.json").read_text())
+
+    def path(described: dict[str, str]) -> str:
+        return f"blobs/sha256/{described['digest'].partition(':')[2]}"
+
+    manifest = json.loads((directory / path(index["manifests"][0])).read_text())
+    layers = [path(layer) for layer in manifest["layers"]]
+    entry = {"Config": path(manifest["config"]), "RepoTags": ["bench:latest"], "Layers": layers}
+    (directory / "manifest.json").write_text(json.dumps([entry]))
 
 
 def _run(*command: str) -> None:
