@@ -2,8 +2,10 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,26 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if MUST_WORK and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, and HYRUN_MUST_WORK=1: {report.longrepr}"
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say what a test has found, for the summary: how many points were tried, and that nothing was lost."""
+    return partial(record_property, "told")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what passing tests have told."""
+    lines = [
+        f"{report.nodeid}: {text}"
+        for report in terminalreporter.stats.get("passed", ())
+        for name, text in report.user_properties
+        if name == "told"
+    ]
+    if lines:
+        terminalreporter.section("what was tried")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

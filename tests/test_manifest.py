@@ -149,7 +149,7 @@ def test_names_that_are_no_words_are_kept(tree: Path, name: str) -> None:
     assert name in differences(tree)
 
 
-def test_no_random_damage_to_contents_is_silent(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_random_damage_to_contents_is_silent(tree: Path, tell: Callable[[str], None]) -> None:
     random_ = random.Random(2)
     files = [path for path in sorted(tree.rglob("*")) if path.is_file() and not path.is_symlink()]
     for _ in range(DAMAGES):
@@ -165,8 +165,7 @@ def test_no_random_damage_to_contents_is_silent(tree: Path, capsys: pytest.Captu
         assert str(path.relative_to(tree)) in found or "etc/motd" in found
         keep_times(path, lambda path=path, content=content: path.write_bytes(content))
     assert differences(tree) == {}
-    with capsys.disabled():
-        print(f" {DAMAGES} random damages, none silent", end="")
+    tell(f"{DAMAGES} random damages, none silent")
 
 
 def test_a_damaged_manifest_is_refused(tree: Path) -> None:

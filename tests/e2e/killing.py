@@ -3,6 +3,7 @@
 import re
 
 from e2e.command import COMMAND, PATIENCE, Hyrun
+from support.points import spread
 
 #: What changes something outside of the process (openat only when it makes a file), or comes before such a change.
 CALLS = (
@@ -30,7 +31,7 @@ def points(
         if met and (name != "openat" or "O_CREAT" in line):
             found.append((name, counts[name]))
     assert len(found) > 5, found
-    return [found[index * len(found) // limit] for index in range(limit)] if len(found) > limit else found
+    return spread(found, limit)
 
 
 def kill(hyrun: Hyrun, point: tuple[str, int], arguments: tuple[str, ...]) -> None:

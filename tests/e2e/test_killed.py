@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from e2e.killing import kill as _kill
 from e2e.killing import points as _points
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+
+#: At how many system calls a command is killed of which each round takes longer.
+FEW = 13
 
 
 def _nothing_is_left(hyrun: Hyrun) -> None:
@@ -33,32 +37,36 @@ def _processes_of(store: Path) -> list[str]:
     return found
 
 
-def test_run(hyrun: Hyrun) -> None:
+def test_run(hyrun: Hyrun, tell: Callable[[str], None]) -> None:
     arguments = ("run", "--rm", "--name", "victim", "-v", "/data", "filled", "true")
-    for point in _points(hyrun, arguments):
+    points = _points(hyrun, arguments)
+    for point in points:
         _kill(hyrun, point, arguments)
         hyrun("ps", "-a")
         hyrun(*arguments)
     _nothing_is_left(hyrun)
     assert hyrun.mounts() == []
     assert _processes_of(hyrun.root) == []
+    tell(f"killed at {len(points)} points, nothing left and nothing lost")
 
 
-def test_run_that_is_kept_is_removed_whatever_is_left_of_it(hyrun: Hyrun) -> None:
+def test_run_that_is_kept_is_removed_whatever_is_left_of_it(hyrun: Hyrun, tell: Callable[[str], None]) -> None:
     arguments = ("run", "--name", "victim", "-v", "/data", "filled", "true")
-    points = _points(hyrun, arguments)
+    points = _points(hyrun, arguments, FEW)
     hyrun("rm", "-v", "victim")
-    for point in points[::2]:
+    for point in points:
         _kill(hyrun, point, arguments)
         hyrun("rm", "-f", "-v", "victim")
     _nothing_is_left(hyrun)
+    tell(f"killed at {len(points)} points, nothing left and nothing lost")
 
 
-def test_rm(hyrun: Hyrun) -> None:
+def test_rm(hyrun: Hyrun, tell: Callable[[str], None]) -> None:
     made = ("run", "--name", "victim", "-v", "/data", "filled", "touch", "/made")
     removed = ("rm", "-v", "victim")
     hyrun(*made)
-    for point in _points(hyrun, removed)[::2]:
+    points = _points(hyrun, removed, FEW)
+    for point in points:
         if "victim" not in hyrun.left("names"):
             hyrun("run", *made[1:])
         _kill(hyrun, point, removed)
@@ -67,6 +75,7 @@ def test_rm(hyrun: Hyrun) -> None:
         if listed:
             hyrun("rm", "-v", "victim")
     _nothing_is_left(hyrun)
+    tell(f"killed at {len(points)} points, nothing left and nothing lost")
 
 
 def _state(hyrun: Hyrun) -> tuple[str, int]:
@@ -77,7 +86,7 @@ def _state(hyrun: Hyrun) -> tuple[str, int]:
     return found[0], int(hyrun.out("inspect", "-f", "{{.State.ExitCode}}", "victim"))
 
 
-def test_run_in_the_background(hyrun: Hyrun) -> None:
+def test_run_in_the_background(hyrun: Hyrun, tell: Callable[[str], None]) -> None:
     arguments = ("run", "-d", "--name", "victim", "-v", "/data", "filled", "sh", "-c", "exit 5")
     points = _points(hyrun, arguments)
     hyrun("rm", "-f", "-v", "victim")
@@ -91,9 +100,10 @@ def test_run_in_the_background(hyrun: Hyrun) -> None:
         if status:
             hyrun("rm", "-f", "-v", "victim")
     _nothing_is_left(hyrun)
+    tell(f"killed at {len(points)} points, nothing left and nothing lost")
 
 
-def test_stop_and_removal_of_one_that_runs(hyrun: Hyrun) -> None:
+def test_stop_and_removal_of_one_that_runs(hyrun: Hyrun, tell: Callable[[str], None]) -> None:
     made = (
         "run",
         "-d",
@@ -108,7 +118,8 @@ def test_stop_and_removal_of_one_that_runs(hyrun: Hyrun) -> None:
     )
     for arguments in (("stop", "-t", "5", "victim"), ("rm", "-f", "-v", "victim")):
         hyrun(*made)
-        for point in _points(hyrun, arguments)[::2]:
+        points = _points(hyrun, arguments, FEW)
+        for point in points:
             if _state(hyrun)[0] != "running":
                 hyrun("rm", "-f", "-v", "victim")
                 hyrun(*made)
@@ -116,20 +127,23 @@ def test_stop_and_removal_of_one_that_runs(hyrun: Hyrun) -> None:
             status, code = _state(hyrun)
             assert code in (0, 7, 137), (point, status, code)
         hyrun("rm", "-f", "-v", "victim")
+        tell(f"{arguments[0]} killed at {len(points)} points")
     _nothing_is_left(hyrun)
 
 
-def test_exec(hyrun: Hyrun) -> None:
+def test_exec(hyrun: Hyrun, tell: Callable[[str], None]) -> None:
     hyrun("run", "-d", "--name", "victim", "busybox", "sleep", "600")
     arguments = ("exec", "victim", "sleep", "0.01")
     # It changes nothing in the store: also where it makes, waits and reads. The store is met where it opens a file.
     calls = "openat,clone,flock,pipe2,mmap,fcntl,ppoll,waitid,signalfd4,read,pidfd_open"
-    for point in _points(hyrun, arguments, calls=calls):
+    points = _points(hyrun, arguments, calls=calls)
+    for point in points:
         _kill(hyrun, point, arguments)
         assert hyrun.out("exec", "victim", "echo", "alive") == "alive"
     until(lambda: len(hyrun.out("exec", "victim", "ps").splitlines()) == 3, "what was killed has left nobody inside")
     hyrun("rm", "-f", "victim")
     _nothing_is_left(hyrun)
+    tell(f"killed at {len(points)} points, nothing left and nothing lost")
 
 
 def test_many_cycles_leave_nothing(hyrun: Hyrun) -> None:
@@ -142,13 +156,13 @@ def test_many_cycles_leave_nothing(hyrun: Hyrun) -> None:
     assert hyrun.mounts() == []
 
 
-def test_commit(hyrun: Hyrun) -> None:
+def test_commit(hyrun: Hyrun, tell: Callable[[str], None]) -> None:
     hyrun("run", "--name", "box", "filled", "sh", "-c", "touch /made; rm /etc/hello; chown 5 /etc/passwd")
     arguments = ("commit", "box", "mine:1")
-    points = _points(hyrun, arguments)
+    points = _points(hyrun, arguments, FEW)
     hyrun("rmi", "mine:1")
     before = [hyrun.left(kind) for kind in ("layers", "images", "tmp")]
-    for point in points[::2]:
+    for point in points:
         _kill(hyrun, point, arguments)
         # What is listed is whole: every layer of it is there.
         for image in hyrun.lines("images", "-q", "--no-trunc", "--filter", "since=filled"):
@@ -157,3 +171,4 @@ def test_commit(hyrun: Hyrun) -> None:
         hyrun(*arguments)
         hyrun("rmi", "-f", *set(hyrun.lines("images", "-q", "--no-trunc", "--filter", "since=filled")))
     assert [hyrun.left(kind) for kind in ("layers", "images", "tmp")] == before
+    tell(f"killed at {len(points)} points, nothing left and nothing lost")

@@ -1,7 +1,6 @@
 """`hyrun load` killed, out of space or with a broken disk at one system call after the other; and many at once.
 
 Whatever happens, the store holds the whole image or none of it, and the next load needs no repair.
-HYRUN_FAULT_POINTS says at how many points each fault is tried (``all`` for every one).
 """
 
 import os
@@ -9,7 +8,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +16,11 @@ import pytest
 
 from e2e.command import COMMAND, PATIENCE, Hyrun
 from support.images import docker_archive, image_config, sha256, tar_bytes
+from support.points import spread
 from support.trees import Facts, facts
 
-POINTS = os.environ.get("HYRUN_FAULT_POINTS", "16")
+#: At how many points each fault is tried.
+POINTS = 16
 #: What changes something outside of the process, or makes it last.
 CHANGES = "mkdir,mkdirat,openat,write,rename,unlink,unlinkat,symlinkat,linkat,fchown,utimensat,flock,fsync,syncfs"
 
@@ -74,17 +75,14 @@ def _points(hyrun: Hyrun, archive: Path, calls: str) -> list[Point]:
         if met and {"openat": "O_CREAT", "write": str(hyrun.root)}.get(name, "") in line:
             points[name, counts[thread, name]] = None
     hyrun("rmi", "victim:1")
-    found = list(points)
-    wanted = len(found) if POINTS == "all" else min(int(POINTS), len(found))
-    return [found[index * len(found) // wanted] for index in range(wanted)]
+    return spread(list(points), POINTS)
 
 
 @contextmanager
-def _tried(capsys: pytest.CaptureFixture[str], what: str, points: list[Point]) -> Iterator[None]:
+def _tried(tell: Callable[[str], None], what: str, points: list[Point]) -> Iterator[None]:
     assert len(points) > 3, points
     yield
-    with capsys.disabled():
-        print(f"[load {what}: {len(points)} points] ", end="")
+    tell(f"{what} at {len(points)} points, nothing lost")
 
 
 def _is_whole_or_absent(hyrun: Hyrun, expected: dict[str, Facts]) -> None:
@@ -112,11 +110,11 @@ def _loads_again(hyrun: Hyrun, archive: Path, expected: dict[str, Facts], before
     assert {path for path in hyrun.tree() if "/locks/" not in path} == before
 
 
-def test_killed(hyrun: Hyrun, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed(hyrun: Hyrun, archive: Path, tell: Callable[[str], None]) -> None:
     expected = _expected(hyrun, archive)
     before = {path for path in hyrun.tree() if "/locks/" not in path}
     points = _points(hyrun, archive, CHANGES)
-    with _tried(capsys, "killed", points):
+    with _tried(tell, "killed", points):
         for name, count in points:
             _traced(hyrun, archive, "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={count}")
             _is_whole_or_absent(hyrun, expected)
@@ -133,14 +131,14 @@ def test_killed(hyrun: Hyrun, archive: Path, capsys: pytest.CaptureFixture[str])
     ],
 )
 def test_a_write_fails(
-    hyrun: Hyrun, archive: Path, capsys: pytest.CaptureFixture[str], error: str, calls: str, words: str
+    hyrun: Hyrun, archive: Path, tell: Callable[[str], None], error: str, calls: str, words: str
 ) -> None:
     expected = _expected(hyrun, archive)
     before = {path for path in hyrun.tree() if "/locks/" not in path}
     points = _points(hyrun, archive, calls)
     complaints = []
     error, lasting, _ = error.partition("+")
-    with _tried(capsys, f"{error} at {calls}", points):
+    with _tried(tell, f"{error} at {calls}", points):
         for name, count in points:
             inject = f"inject={name}:error={error}:when={count}{lasting}"
             done = _traced(hyrun, archive, "-e", f"trace={name}", "-e", inject)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -53,7 +54,7 @@ def make(hyrun: Hyrun, count: int) -> None:
             image_store.tag(store, parse(f"made{number}"), image)
 
 
-def test_run_and_ps_look_at_nothing_but_their_own(hyrun: Hyrun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_and_ps_look_at_nothing_but_their_own(hyrun: Hyrun, tell: Callable[[str], None]) -> None:
     commands = (
         ("run", "--rm", "busybox", "true"),
         ("run", "--rm", lookup(Store(str(hyrun.root), str(hyrun.run)), "busybox").id, "true"),
@@ -65,8 +66,7 @@ def test_run_and_ps_look_at_nothing_but_their_own(hyrun: Hyrun, capsys: pytest.C
     after = [len(opened(hyrun, *command)) for command in commands]
     assert after == before
     hyrun("run", "--rm", "made77", "true")
-    with capsys.disabled():
-        print(f" run touches {after[0]} paths of the store with 3 and with {IMAGES + 3} images", end="")
+    tell(f"run touches {after[0]} paths of the store with 3 and with {IMAGES + 3} images")
 
     # A list reads each record and each tag once; no layer, no blob, no container is opened for it.
     paths = opened(hyrun, "images", "-q")
@@ -78,5 +78,4 @@ def test_run_and_ps_look_at_nothing_but_their_own(hyrun: Hyrun, capsys: pytest.C
     hyrun("system", "check")
     hyrun("image", "prune", "-a", "-f", "--filter", "label=number")
     assert len(hyrun.lines("images", "-q")) == 3
-    with capsys.disabled():
-        print(f"; check and prune of {IMAGES}: {time.monotonic() - start:.1f} s", end="")
+    tell(f"check and prune of {IMAGES}: {time.monotonic() - start:.1f} s")

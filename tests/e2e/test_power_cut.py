@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ for cut in range(CUTS):
 """
 
 
-def test_what_was_acknowledged_is_whole_after_a_power_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_acknowledged_is_whole_after_a_power_cut(tmp_path: Path, tell: Callable[[str], None]) -> None:
     archives = []
     for number in range(5):
         # One file for each way to unpack: by one thread, and by several; compressed and not.
@@ -127,5 +128,4 @@ def test_what_was_acknowledged_is_whole_after_a_power_cut(tmp_path: Path, capsys
     acknowledged = sum(cut["said"] for cut in cuts)
     # Some came before the end and some did not, or the cuts tell nothing.
     assert 0 < acknowledged < CUTS * len(archives)
-    with capsys.disabled():
-        print(f"[{CUTS} power cuts, {acknowledged} of {CUTS * len(archives)} images acknowledged] ", end="")
+    tell(f"{CUTS} power cuts, {acknowledged} of {CUTS * len(archives)} images acknowledged, none lost")

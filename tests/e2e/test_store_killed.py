@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 
 import pytest
 
@@ -51,7 +52,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_killed_while_removing(
-    hyrun: Hyrun, template: Template, store: Store, command: str, capsys: pytest.CaptureFixture[str]
+    hyrun: Hyrun, template: Template, store: Store, command: str, tell: Callable[[str], None]
 ) -> None:
     arguments = COMMANDS[command]
     fill(hyrun, template, store)
@@ -66,13 +67,10 @@ def test_killed_while_removing(
     hyrun("system", "check", "--repair")
     images_are_whole_or_gone(store)
     assert check(store).findings == []
-    with capsys.disabled():
-        print(f" {len(tried)} points", end="")
+    tell(f"killed at {len(tried)} points, nothing lost")
 
 
-def test_killed_while_repairing(
-    hyrun: Hyrun, template: Template, store: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_killed_while_repairing(hyrun: Hyrun, template: Template, store: Store, tell: Callable[[str], None]) -> None:
     def hurt() -> None:
         fill(hyrun, template, store)
         top = next(path for path in (hyrun.root / "layers").iterdir() if (path / "diff/data/file").exists())
@@ -100,13 +98,10 @@ def test_killed_while_repairing(
         assert check(store, repair=True).healthy, point
         images_are_whole_or_gone(store)
         assert hyrun.out("run", "--rm", "filled", "cat", "/data/file") == "from the image"
-    with capsys.disabled():
-        print(f" {len(tried)} points", end="")
+    tell(f"killed at {len(tried)} points, nothing lost")
 
 
-def test_killed_while_loading(
-    hyrun: Hyrun, template: Template, store: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_killed_while_loading(hyrun: Hyrun, template: Template, store: Store, tell: Callable[[str], None]) -> None:
     arguments = ("load", "-q", "-i", str(template.layout))
     hyrun("image", "prune", "-a", "-f")
     tried = points(hyrun, arguments, POINTS)
@@ -118,5 +113,4 @@ def test_killed_while_loading(
         assert hyrun.out("run", "--rm", "filled", "cat", "/data/file") == "from the image"
     hyrun("image", "prune", "-a", "-f")
     assert check(store).findings == []
-    with capsys.disabled():
-        print(f" {len(tried)} points", end="")
+    tell(f"killed at {len(tried)} points, nothing lost")

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -59,7 +60,7 @@ print("done", kind, count)
 
 
 @pytest.mark.timeout(120)
-def test_everything_at_once(hyrun: Hyrun, template: Template, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_at_once(hyrun: Hyrun, template: Template, tell: Callable[[str], None]) -> None:
     base = template.rootfs.read_bytes()
     names = [f"image{number}" for number in range(4)]
     for number, name in enumerate(names):
@@ -108,5 +109,4 @@ def test_everything_at_once(hyrun: Hyrun, template: Template, capsys: pytest.Cap
         assert hyrun.out("run", "--rm", name, "cat", "/mark") == name
     hyrun("system", "check", "--repair")
     assert check(store).findings == []
-    with capsys.disabled():
-        print(f" {done} and {checks} checks", end="")
+    tell(f"{done} and {checks} checks")
