@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from hyrun.errors import HyrunError
 
 from . import completion
+from .arguments import Progress
 from .context import store
 
 _PANEL = "Images"
@@ -27,17 +27,17 @@ def load(
         str, typer.Option("--input", "-i", metavar="FILE", help="Archive or directory; - is stdin.")
     ] = "-",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    progress_: Progress = "auto",
 ) -> None:
     """Load images from a docker save archive or an OCI layout.
 
     Example: docker save busybox | hyrun load
     """
     from hyrun.archives.loading import load as load_archive
+    from hyrun.progress import progress
 
-    from .output import progress
-
-    with progress("Loading layers", quiet=quiet or not sys.stderr.isatty()) as shown:
-        lines = load_archive(store(), input_, advance=shown.advance)
+    with progress(progress_, quiet=quiet) as shown:
+        lines = load_archive(store(), input_, progress=shown)
     _print(lines)
 
 
@@ -49,14 +49,18 @@ def import_(
         typer.Option("--change", "-c", help="Dockerfile instruction, such as 'CMD [\"sh\"]'."),
     ] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Comment kept in the history.")] = None,
+    progress_: Progress = "auto",
 ) -> None:
     """Make an image from the tar of a root file system.
 
     Example: tar -C rootfs -c . | hyrun import -c 'CMD ["sh"]' - mine
     """
     from hyrun.archives.rootfs import import_rootfs
+    from hyrun.progress import progress
 
-    _print([import_rootfs(store(), file, reference, changes=change or (), message=message)])
+    with progress(progress_) as shown:
+        made = import_rootfs(store(), file, reference, changes=change or (), message=message, progress=shown)
+    _print([made])
 
 
 def images(

@@ -10,11 +10,11 @@ import typer
 from hyrun.errors import InvalidArgument, NotSupported
 
 from . import images
+from .arguments import Progress
 from .context import store
 
 _PANEL = "Registries"
 
-_Progress = Annotated[str, typer.Option("--progress", metavar="auto|tty|plain|json", help="How progress is shown.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the name.")]
 _Server = Annotated[str, typer.Argument(metavar="[SERVER]", help="Host and port; docker.io without it.")]
 
@@ -31,7 +31,7 @@ def pull(
         ),
     ] = None,
     quiet: _Quiet = False,
-    progress_: _Progress = "auto",
+    progress_: Progress = "auto",
 ) -> None:
     """Pull an image from a registry.
 
@@ -66,7 +66,7 @@ def push(
         bool, typer.Option("--all-tags", "-a", help="All tags of the repository that are here.")
     ] = False,
     quiet: _Quiet = False,
-    progress_: _Progress = "auto",
+    progress_: Progress = "auto",
 ) -> None:
     """Push an image to a registry.
 
