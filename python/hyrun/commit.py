@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, cast
 
-from . import _core
+from . import _core, events
 from .archives.rootfs import encode
 from .changes import apply
 from .container_list import Record
@@ -71,12 +71,16 @@ def commit(
             with nullcontext() if pause is None else pause(store, record):
                 layer, packed = _layer(store, record, progress or Progress())
             document = _document(record, parent, layer, author=author, message=message, changes=changes)
+            labels = cast("Config", document["config"]).get("Labels")
             image_id = publish(store, encode(document), [*parent.layers, layer], base=parent.base)
             if name is not None:
                 tag(store, name, image_id)
+                events.of_image(store, "tag", image_id, name.familiar(), labels)
     except BaseException:
         sweep_now(store)
         raise
+    made = "" if name is None else name.familiar()
+    events.of_container(store, "commit", record, comment=message, imageID=image_id, imageRef=made)
     return Committed(image_id, mounts(record.config), packed.sockets, packed.attributes)
 
 

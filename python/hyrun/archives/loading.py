@@ -2,7 +2,9 @@
 
 from contextlib import ExitStack
 
+from hyrun import events
 from hyrun.errors import StorageError
+from hyrun.image_config import parse_config
 from hyrun.image_store import publish, publishing, recording, refuse_reserved, sweep_now, tag
 from hyrun.progress import Progress
 from hyrun.staging import staging
@@ -70,4 +72,7 @@ def _publish(store: Store, found: list[Found], progress: Progress) -> list[str]:
                 lines.append(f"Loaded image: {reference.familiar()}")
             if not image.references:
                 lines.append(f"Loaded image ID: {image_id}")
+    for image, image_id in zip(found, ids, strict=True):
+        name = image.references[0].familiar() if image.references else image_id
+        events.of_image(store, "load", image_id, name, parse_config(image.config)["config"].get("Labels"))
     return lines

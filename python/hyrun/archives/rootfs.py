@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 
-from hyrun import _core
+from hyrun import _core, events
 from hyrun.changes import apply
 from hyrun.errors import InvalidArgument, NotSupported
 from hyrun.image_store import new_reference, publish, publishing, sweep_now, tag
@@ -71,6 +71,10 @@ def import_rootfs(
                 image_id = publish(store, encode(document), [layer])
                 if name is not None:
                     tag(store, name, image_id)
+                    events.of_image(store, "tag", image_id, name.familiar(), config.get("Labels"))
+                events.of_image(
+                    store, "import", image_id, image_id if name is None else name.familiar(), config.get("Labels")
+                )
                 return image_id
         except BaseException:
             sweep_now(store)

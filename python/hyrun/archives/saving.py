@@ -14,8 +14,9 @@ import tarfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hyrun import _core
+from hyrun import _core, events
 from hyrun.errors import InvalidArgument, StorageError
+from hyrun.image_config import parse_config
 from hyrun.image_store import publishing, tags
 from hyrun.images import HOST, resolve
 from hyrun.layer_tar import write as write_layer
@@ -66,6 +67,10 @@ def save(
         with staging(store) as directory:
             manifests = [archive.add_image(image, directory) for image in images]
         archive.finish(images, manifests)
+    for image in images:
+        image_id = f"sha256:{image.name}"
+        name = image.references[0].familiar() if image.references else image_id
+        events.of_image(store, "save", image_id, name, parse_config(image.config)["config"].get("Labels"))
 
 
 def chosen(store: Store, names: Sequence[str]) -> list[_Image]:
