@@ -8,15 +8,14 @@ from typing import Annotated
 import typer
 
 from . import containers
-from .arguments import Progress
+from .arguments import Container, Progress
 from .context import store
 
 _PANEL = "Containers"
-_Container = Annotated[str, typer.Argument(metavar="CONTAINER", help="Name, id or unique beginning of an id.")]
 
 
 def commit(
-    container: _Container,
+    container: Container,
     reference: Annotated[str | None, typer.Argument(metavar="[NAME[:TAG]]", help="Name of the image.")] = None,
     author: Annotated[str, typer.Option("--author", "-a", help="Who made it, such as 'A <a@example.org>'.")] = "",
     message: Annotated[str, typer.Option("--message", "-m", help="Comment kept in the history.")] = "",
@@ -62,7 +61,7 @@ def commit(
     typer.echo(made.image_id)
 
 
-def diff(container: _Container) -> None:
+def diff(container: Container) -> None:
     """List what a container has changed: A added, C changed, D deleted.
 
     Example: hyrun diff mossy_beacon
@@ -77,7 +76,7 @@ def diff(container: _Container) -> None:
 
 
 def export(
-    container: _Container,
+    container: Container,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="A file instead of standard output.")
     ] = None,

@@ -10,15 +10,12 @@ import typer
 from hyrun.errors import HyrunError
 
 from . import completion
-from .arguments import Progress
+from .arguments import Image, Images, Progress
 from .context import store
 
 _PANEL = "Images"
 group = typer.Typer(no_args_is_help=True, help="Work with images. Example: hyrun image ls")
 _HEADERS = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
-_Names = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Names or ids.", autocompletion=completion.images)
-]
 _COLUMNS = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
 
 
@@ -64,7 +61,10 @@ def import_(
 
 
 def images(
-    pattern: Annotated[str | None, typer.Argument(metavar="[REPOSITORY[:TAG]]", help="Only these names.")] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Argument(metavar="[REPOSITORY[:TAG]]", help="Only these names.", autocompletion=completion.images),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only ids.")] = False,
     no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Full ids.")] = False,
     digests: Annotated[bool, typer.Option("--digests", help="Show manifest digests.")] = False,
@@ -109,7 +109,7 @@ def images(
 
 
 def tag(
-    source: Annotated[str, typer.Argument(metavar="IMAGE", help="Name or id.", autocompletion=completion.images)],
+    source: Image,
     target: Annotated[str, typer.Argument(metavar="NAME[:TAG]", help="The further name.")],
 ) -> None:
     """Give an image one more name.
@@ -122,7 +122,7 @@ def tag(
 
 
 def rmi(
-    names: _Names,
+    names: Images,
     force: Annotated[bool, typer.Option("--force", "-f", help="Remove all names of an id.")] = False,
 ) -> None:
     """Remove names, and images with their last name.
@@ -145,7 +145,7 @@ def rmi(
 
 
 def inspect(
-    names: _Names,
+    names: Images,
     format_: Annotated[
         str | None, typer.Option("--format", "-f", help="json, or a Go template such as '{{.Id}}'.")
     ] = None,

@@ -9,7 +9,7 @@ import typer
 
 from hyrun.errors import InvalidArgument, NotSupported
 
-from . import images
+from . import completion, images
 from .arguments import Progress
 from .context import store
 
@@ -20,7 +20,9 @@ _Server = Annotated[str, typer.Argument(metavar="[SERVER]", help="Host and port;
 
 
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME[:TAG|@DIGEST]", help="What to pull.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[:TAG|@DIGEST]", help="What to pull.", autocompletion=completion.images)
+    ],
     all_tags: Annotated[bool, typer.Option("--all-tags", "-a", help="All tags of the repository.")] = False,
     platform: Annotated[
         str | None,
@@ -61,7 +63,12 @@ def pull(
 
 
 def push(
-    name: Annotated[str, typer.Argument(metavar="NAME[:TAG]", help="What to push; the name says where to.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME[:TAG]", help="What to push; the name says where to.", autocompletion=completion.images
+        ),
+    ],
     all_tags: Annotated[
         bool, typer.Option("--all-tags", "-a", help="All tags of the repository that are here.")
     ] = False,

@@ -7,15 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from . import images
-from .arguments import Progress
+from . import completion, images
+from .arguments import Image, Progress
 from .context import store
 
 _PANEL = "Images"
 
 
 def save(
-    names: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Names or ids; a name without tag is all.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Names or ids; a name without tag is all.", autocompletion=completion.images
+        ),
+    ],
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="A file instead of standard output.")
     ] = None,
@@ -42,7 +47,7 @@ def save(
 
 
 def history(
-    name: Annotated[str, typer.Argument(metavar="IMAGE", help="Name or id.")],
+    name: Image,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only ids.")] = False,
     no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Full ids and commands.")] = False,
     human: Annotated[
