@@ -59,6 +59,8 @@ mod _core {
     #[pymodule_export]
     use crate::layer::integrity::{Verified, verify_manifest, write_manifest};
     #[pymodule_export]
+    use crate::layer::meter::Meter;
+    #[pymodule_export]
     use crate::layer::packing::{Packed, assemble_layer, pack_layer, tree_changes};
     #[pymodule_export]
     use crate::layer::python::{Cancellation, Unpacked, unpack_layer};

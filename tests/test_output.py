@@ -200,41 +200,8 @@ def test_a_terminal_without_colour_gets_plain_text(environment: dict[str, str]) 
 
 
 def test_a_pipe_gets_plain_text_and_no_import_of_rich() -> None:
-    done = run(TABLE + "; import sys; p = output.progress('x', 3); p.__enter__(); print('rich' in sys.modules)")
+    done = run(TABLE + "; import sys; print('rich' in sys.modules)")
     assert done.stdout == "ID\na\nFalse\n"
-
-
-def test_progress_is_a_bar_on_a_terminal() -> None:
-    code = (
-        "from hyrun.cli import output\n"
-        "with output.progress('pull [bold]x', 1000) as bar:\n    bar.advance(1000)\n"
-    )  # fmt: skip
-    shown = on_a_terminal(code)
-    assert "pull [bold]x" in shown
-    assert "\x1b[" in shown
-
-
-def test_progress_is_two_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
-    with output.progress("pull x", 3000) as bar:
-        bar.advance(1000)
-        bar.advance(2000)
-    with output.progress("load y", unit="layers") as bar:
-        bar.advance(2)
-    captured = capsys.readouterr()
-    assert captured.err == "pull x\npull x: 3kB\nload y\nload y: 2 layers\n"
-    assert captured.out == ""
-
-
-def test_progress_does_not_claim_an_end_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyError), output.progress("pull x"):
-        raise KeyError
-    assert capsys.readouterr().err == "pull x\n"
-
-
-def test_quiet_progress_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with output.progress("pull x", 3, quiet=True) as bar:
-        bar.advance(3)
-    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

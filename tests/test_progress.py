@@ -44,23 +44,93 @@ def test_a_program_gets_objects() -> None:
     assert {"status": "Downloading", "progressDetail": {"current": 60, "total": 100}, "id": "abc"} in objects
 
 
-def test_a_terminal_gets_bars_and_a_total() -> None:
+def _on_a_terminal(work: str) -> str:
+    """Return what a script shows on a terminal of 120 columns and 8 lines."""
     ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "8"}
+    process = subprocess.Popen([sys.executable, "-c", work], stderr=theirs, stdout=subprocess.PIPE, env=environment)
+    os.close(theirs)
+    shown = b""
     try:
-        environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
-        work = _WORK.format(mode="auto").replace(
-            '    shown.item("abc", "Download complete")\n', "    import time; time.sleep(0.3)\n", 1
-        )
-        subprocess.run(
-            [sys.executable, "-c", work], stderr=theirs, stdout=subprocess.DEVNULL, check=True, env=environment
-        )
-        shown = os.read(ours, 1 << 16).decode()
+        # EIO when the last descriptor of the other side is closed.
+        while piece := os.read(ours, 1 << 16):
+            shown += piece
+    except OSError:
+        pass
     finally:
         os.close(ours)
-        os.close(theirs)
+    output, _ = process.communicate()
+    assert process.returncode == 0, shown
+    return shown.decode() + output.decode()
+
+
+#: Waits until the bars have been drawn, and then once more.
+_DRAWN = """
+    import threading, time
+    while not shown._shown: time.sleep(0.05)
+    time.sleep(0.3)
+"""
+
+
+def test_a_terminal_gets_bars_and_a_total() -> None:
+    shown = _on_a_terminal(
+        "from hyrun.progress import progress\n"
+        "with progress() as shown:\n"
+        "    shown.item('abc', 'Downloading', 100)\n"
+        "    shown.item('[bold]def', 'Already exists', 60)\n"
+        "    shown.advance('abc', 40)\n" + _DRAWN + "    shown.say('a line \\x1b[1m')\n"
+    )
     assert "Total" in shown
     assert "abc" in shown
-    assert "100/100 bytes" in shown
+    assert "[bold]def" in shown
+    assert "40/100 bytes" in shown
+    assert "100/160 bytes" in shown
+    assert "a line \\x1b[1m" in shown
+
+
+def test_work_that_is_done_at_once_shows_no_bar_and_loads_nothing_for_one() -> None:
+    shown = _on_a_terminal(_WORK.format(mode="auto"))
+    assert shown == "1: Pulling from a\\x1b[31m\r\nFalse\n"
+
+
+def test_a_meter_is_read_while_its_call_goes_on() -> None:
+    work = (
+        "from hyrun.progress import progress\n"
+        "from hyrun import _core\n"
+        "import os, tempfile\n"
+        "with progress({mode!r}) as shown, tempfile.TemporaryDirectory() as tree:\n"
+        "    open(tree + '/file', 'wb').write(bytes(3 << 20))\n"
+        "    meter = _core.Meter()\n"
+        "    shown.item('abc', 'Saving layer', lambda: 4 << 20)\n"
+        "    shown.follow('abc', meter)\n"
+        "    fd = os.open(tree, os.O_RDONLY)\n"
+        "    _core.pack_layer(fd, os.open('/dev/null', os.O_WRONLY), meter=meter)\n"
+        "    assert 3 << 20 < meter.count < 4 << 20\n"
+    )
+    assert "3.1/4.2 MB" in _on_a_terminal(work.format(mode="tty") + _DRAWN)
+    script = work.format(mode="json") + "    import time; time.sleep(0.5)\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    (detail,) = [
+        item["progressDetail"] for line in done.stderr.splitlines() if (item := json.loads(line))["progressDetail"]
+    ]
+    assert detail["total"] == 4 << 20
+    assert 3 << 20 < detail["current"] < 4 << 20
+
+
+def test_a_long_list_keeps_what_is_being_done_and_the_total() -> None:
+    shown = _on_a_terminal(
+        "from hyrun.progress import progress\n"
+        "with progress() as shown:\n"
+        "    for number in range(20): shown.item(f'done{number}', 'Pull complete', 10)\n"
+        "    shown.item('busy', 'Downloading', 100)\n"
+        "    shown.item('late', 'Waiting', 100)\n"
+        "    shown.advance('busy', 1)\n" + _DRAWN
+    )
+    assert "Total" in shown
+    assert "busy" in shown
+    assert "late" in shown
+    assert "done0 " in shown
+    assert "done19" not in shown
 
 
 def test_quiet_shows_nothing_and_an_unknown_way_is_refused() -> None:

@@ -12,6 +12,7 @@ __all__ = [
     "File",
     "Join",
     "Kept",
+    "Meter",
     "Monitor",
     "Overlay",
     "Packed",
@@ -461,6 +462,14 @@ class Cancellation:
     @property
     def cancelled(self) -> bool: ...
 
+@final
+class Meter:
+    """Counts the bytes that a call has worked on so far; any thread may look."""
+
+    def __new__(cls) -> Meter: ...
+    @property
+    def count(self) -> int: ...
+
 def unpack_layer(
     source: int,
     target: str,
@@ -470,17 +479,18 @@ def unpack_layer(
     recipe: str | None = None,
     flush: bool = False,
     cancellation: Cancellation | None = None,
+    meter: Meter | None = None,
 ) -> Unpacked:
     """Unpack one layer tar (plain, gzip or zstd, told by its first bytes) into the empty directory ``target``.
 
-    ``source`` is a descriptor. With ``offset`` it is read by pread(2) from there, ``length`` bytes at most, and
-    its file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do).
-    OCI whiteouts become overlayfs's form. ``recipe`` is a directory that gets what ``assemble_layer`` needs: the file
-    ``recipe``, and ``replaced/`` when entries replace one another. A layer of more than 128 KiB has a few threads of
-    its own; with ``flush`` one of them lets the disk write meanwhile (syncfs(2) now and then), so that the sync
-    afterwards is short; it does not take its place. Raises ``hyrun.errors.StorageError`` when the archive is hostile,
-    damaged or over a limit, or when it was cancelled, OSError when the disk refuses, and what a signal handler raises
-    (KeyboardInterrupt).
+    ``source`` is a descriptor. With ``offset`` it is read by pread(2) from there, ``length`` bytes at most, and its
+    file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do). OCI whiteouts
+    become overlayfs's form. ``recipe`` is a directory that gets what ``assemble_layer`` needs: the file ``recipe``, and
+    ``replaced/`` when entries replace one another. A layer of more than 128 KiB has a few threads of its own; with
+    ``flush`` one of them lets the disk write meanwhile (syncfs(2) now and then), so that the sync afterwards is short;
+    it does not take its place. ``meter`` counts the stored bytes that have been read. Raises
+    ``hyrun.errors.StorageError`` when the archive is hostile, damaged or over a limit, or when it was cancelled,
+    OSError when the disk refuses, and what a signal handler raises (KeyboardInterrupt).
     """
 
 @final
@@ -506,7 +516,9 @@ class Packed:
     @property
     def attributes(self) -> int: ...
 
-def pack_layer(tree: int, target: int, *, compression: str = "none", whiteouts: bool = True) -> Packed:
+def pack_layer(
+    tree: int, target: int, *, compression: str = "none", whiteouts: bool = True, meter: Meter | None = None
+) -> Packed:
     """Pack the directory ``tree`` into a layer tar, written to ``target`` (both are descriptors) in one pass.
 
     The same tree gives the same bytes: sorted names, ustar headers with PAX records for what those cannot hold.
@@ -514,16 +526,18 @@ def pack_layer(tree: int, target: int, *, compression: str = "none", whiteouts: 
     system, where such names are files like others. Owners, modes, times in nanoseconds, hard links, devices, ``user.*``
     attributes, file capabilities and ACLs are kept; holes are written as zeros. ``compression`` is ``none`` or ``gzip``
     (the same bytes on any number of processors). The tree may change meanwhile: what vanishes is left out, a file that
-    grows is cut. Raises ``hyrun.errors.StorageError`` for what no layer can hold (a name that begins with ``.wh.``),
-    OSError when the disk or the reader refuses.
+    grows is cut. ``meter`` counts bytes of the plain tar. Raises ``hyrun.errors.StorageError`` for what no layer can
+    hold (a name that begins with ``.wh.``), OSError when the disk or the reader refuses.
     """
 
-def assemble_layer(recipe: int, tree: int, target: int, *, compression: str = "none") -> Packed:
+def assemble_layer(
+    recipe: int, tree: int, target: int, *, compression: str = "none", meter: Meter | None = None
+) -> Packed:
     """Write the tar that a layer was unpacked from to ``target``: the same bytes, thus the same diff id.
 
     ``recipe`` is the directory that ``unpack_layer`` was given as such, ``tree`` the unpacked layer; all are
-    descriptors. ``compression`` as in ``pack_layer``. Compare the diff id: a tree that was changed gives another one.
-    Raises ``hyrun.errors.StorageError`` when recipe and tree do not fit together.
+    descriptors. ``compression`` and ``meter`` as in ``pack_layer``. Compare the diff id: a tree that was changed gives
+    another one. Raises ``hyrun.errors.StorageError`` when recipe and tree do not fit together.
     """
 
 def tree_changes(upper: int, lowerdirs: Sequence[str]) -> list[tuple[str, str]]:
@@ -559,12 +573,12 @@ def write_manifest(directory: str, path: str, *, size: int, sync: bool) -> int:
     and then the manifest, are on the disk when this returns: the disk writes while the tree is read.
     """
 
-def verify_manifest(directory: str, path: str) -> Verified:
+def verify_manifest(directory: str, path: str, *, meter: Meter | None = None) -> Verified:
     """Compare a layer's directory with its manifest.
 
-    Types, modes, owners, times, contents, link targets, device numbers and xattrs are compared.
-    Nothing is followed or changed, not even the times of access. Raises ``hyrun.errors.StorageError`` when the
-    manifest is damaged itself, OSError when one of the two is missing.
+    Types, modes, owners, times, contents, link targets, device numbers and xattrs are compared. Nothing is followed or
+    changed, not even the times of access. ``meter`` counts bytes of files. Raises ``hyrun.errors.StorageError`` when
+    the manifest is damaged itself, OSError when one of the two is missing.
     """
 
 def compare_trees(old: int, new: int) -> list[tuple[str, str]]:

@@ -15,15 +15,17 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, cast
 
-from . import _core
+from . import _core, events
 from .archives.rootfs import encode
 from .changes import apply
 from .container_list import Record
+from .container_size import written
 from .errors import Conflict, HyrunError
 from .image_config import Config
 from .image_store import new_reference, publish, publishing, sweep_now, tag
 from .layers import Layer, add
 from .lineage import Parent, parent_of
+from .progress import Progress
 from .store import Store
 
 #: Holds a container's processes still as long as it is entered.
@@ -51,12 +53,14 @@ def commit(
     message: str = "",
     changes: Sequence[str] = (),
     pause: Pause | None = None,
+    progress: Progress | None = None,
 ) -> Committed:
     """Make an image of a container's configuration and writable layer, and name it ``reference``.
 
     ``changes`` are Dockerfile instructions as `docker commit --change` takes them. ``pause`` is entered while the layer
-    is read; without it a running container may change a file while that file is read. Raises InvalidArgument,
-    StorageError (a name that no layer can hold), Conflict (the container was removed meanwhile).
+    is read; without it a running container may change a file while that file is read. The layer is the one part of
+    ``progress``. Raises InvalidArgument, StorageError (a name that no layer can hold), Conflict (the container was
+    removed meanwhile).
     """
     name = None if reference is None else new_reference(reference)
     apply({}, changes)
@@ -65,14 +69,18 @@ def commit(
     try:
         with publishing(store):
             with nullcontext() if pause is None else pause(store, record):
-                layer, packed = _layer(store, record)
+                layer, packed = _layer(store, record, progress or Progress())
             document = _document(record, parent, layer, author=author, message=message, changes=changes)
+            labels = cast("Config", document["config"]).get("Labels")
             image_id = publish(store, encode(document), [*parent.layers, layer], base=parent.base)
             if name is not None:
                 tag(store, name, image_id)
+                events.of_image(store, "tag", image_id, name.familiar(), labels)
     except BaseException:
         sweep_now(store)
         raise
+    made = "" if name is None else name.familiar()
+    events.of_container(store, "commit", record, comment=message, imageID=image_id, imageRef=made)
     return Committed(image_id, mounts(record.config), packed.sockets, packed.attributes)
 
 
@@ -86,7 +94,7 @@ def mounts(config: dict[str, Any]) -> list[str]:
     return [*found, *(f"{target} (tmpfs)" for target in config.get("Tmpfs") or ())]
 
 
-def _layer(store: Store, record: Record) -> tuple[Layer, _core.Packed]:
+def _layer(store: Store, record: Record, progress: Progress) -> tuple[Layer, _core.Packed]:
     """Copy the writable layer into the store."""
     upper = os.open(f"{record.directory}/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     source, target = os.pipe()
@@ -108,7 +116,10 @@ def _layer(store: Store, record: Record) -> tuple[Layer, _core.Packed]:
     thread = threading.Thread(target=pack, name="pack")
     thread.start()
     try:
-        layer = add(store, source)
+        meter = _core.Meter()
+        progress.item(record.name, "Committing", lambda: written(record))
+        progress.follow(record.name, meter)
+        layer = add(store, source, meter=meter)
     except BaseException:
         os.close(source)
         thread.join()

@@ -90,19 +90,17 @@ def of_container(store: Store, action: str, record: Record, **attributes: str) -
 
 
 def of_image(store: Store, action: str, id: str, name: str = "", labels: Mapping[str, str] | None = None) -> None:
-    """Write down ``load``, ``import``, ``pull``, ``tag``, ``untag`` or ``delete`` of an image.
+    """Write down ``load``, ``save``, ``import``, ``pull``, ``push``, ``tag``, ``untag`` or ``delete`` of an image.
 
-    ``id`` is what docker has there: the name for ``pull``, ``sha256:…`` for the others.
+    ``id`` is what docker has there: the name with its tag for ``pull`` and ``push``, ``sha256:…`` for the others.
+    ``name`` is the repository, or the name with its tag.
     """
     actor = {**(labels or {}), "name": name} if name else {**(labels or {})}
     _of_thing(store, "image", action, id, actor, status=True)
 
 
 def of_volume(store: Store, action: str, name: str, **attributes: str) -> None:
-    """Write down ``create``, ``mount``, ``unmount`` or ``destroy`` of a volume.
-
-    Docker's attributes of ``mount`` are container, destination, driver, propagation and read/write.
-    """
+    """Write down ``create`` or ``destroy`` of a volume."""
     _of_thing(store, "volume", action, name, {"driver": "local", **attributes}, status=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from . import events, garbage, layers
@@ -15,6 +15,7 @@ from .filters import match_labels
 from .image_list import created, moment_of
 from .image_store import drop_image, readable_records, recording, sync_names, tags, users
 from .locks import lock
+from .registry import partial
 from .staging import Trash, sweep
 from .store import Store
 
@@ -56,7 +57,8 @@ class Wanted:
 def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
     """Remove the images without a name (``everything``: all) that no container uses, and all garbage.
 
-    Waits until nobody loads or pulls: what has no name yet is about to get one.
+    What interrupted pulls have left goes as well, as far as ``wanted`` has no labels and they are old enough. Waits
+    until nobody loads or pulls: what has no name yet is about to get one.
     """
     sweep(store)
     lines: list[str] = []
@@ -79,5 +81,10 @@ def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
             sizes = {name: layers.find(store, name).size for name in os.listdir(store.path("layers"))}
             going = garbage.move_away(store, trash.take)
     freed = sum(sizes[name] for name in going)
+    freed += partial.prune(store, lambda age: wanted.labels(None) and wanted.age(_ago(age)))
     events.of_prune(store, "image", freed)
     return Pruned([*lines, *(f"deleted: sha256:{name}" for name in going)], freed)
+
+
+def _ago(seconds: float) -> datetime:
+    return datetime.now(timezone.utc) - timedelta(seconds=seconds)

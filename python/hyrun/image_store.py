@@ -10,9 +10,10 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from . import events
 from .errors import Conflict, InUse, InvalidArgument, NotFound, StorageError
 from .garbage import REMOVING, collect, sweep_now, unlink_missing_ok
 from .image_config import ImageConfig, Record, parse_config
@@ -179,7 +180,9 @@ def tag_image(store: Store, source: str, target: str) -> None:
         raise InvalidArgument(f"{HOST} cannot be tagged: it is not in the store: tar the tree and hyrun import it")
     with recording(store):
         image = lookup(store, source)
-        tag(store, new_reference(target), image.id)
+        reference = new_reference(target)
+        tag(store, reference, image.id)
+    events.of_image(store, "tag", image.id, reference.familiar(), image.config.get("Labels"))
 
 
 def records(store: Store) -> list[Record]:
@@ -237,7 +240,7 @@ def _remove(store: Store, text: str, *, force: bool) -> tuple[list[str], bool]:
     try:
         name = resolve(store, text)
     except StorageError:
-        return [drop_tag(store, parse(text))], False  # damaged: there is nothing behind it to look for
+        return [drop_tag(store, parse(text), "")], False  # damaged: there is nothing behind it to look for
     image_id = f"sha256:{name}"
     references = tags(store).get(image_id, [])
     chosen = _chosen(store, text, name)
@@ -249,7 +252,9 @@ def _remove(store: Store, text: str, *, force: bool) -> tuple[list[str], bool]:
     else:
         going = [chosen]
     last = len(going) >= len(references)
-    lines = drop_image(store, name, text, going) if last else [drop_tag(store, reference) for reference in going]
+    lines = (
+        drop_image(store, name, text, going) if last else [drop_tag(store, reference, image_id) for reference in going]
+    )
     sync_names(store)
     return lines, last
 
@@ -283,9 +288,10 @@ def _refuse_used(store: Store, image_id: str, text: str) -> None:
         raise InUse(f"image {text} is used by container {listed}: hyrun rm that first")
 
 
-def drop_tag(store: Store, reference: Reference) -> str:
-    """Remove a name; return docker's line. Hold ``recording``."""
+def drop_tag(store: Store, reference: Reference, image_id: str, labels: Mapping[str, str] | None = None) -> str:
+    """Remove a name; return docker's line. Hold ``recording``. ``image_id`` is what it meant, "" if nobody knows."""
     unlink_missing_ok(tag_path(store, reference.full()))
+    events.of_image(store, "untag", image_id, reference.familiar(), labels)
     return f"Untagged: {reference.familiar()}"
 
 
@@ -298,10 +304,12 @@ def drop_image(store: Store, name: str, text: str, references: Sequence[Referenc
     them.
     """
     _refuse_used(store, f"sha256:{name}", text)
+    digest, labels = None, None
     try:
-        digest = read_record(store, name)["digest"]
+        record = read_record(store, name)
+        digest, labels = record["digest"], record["config"].get("Labels")
     except (NotFound, StorageError):
-        digest = None  # damaged, or missing
+        pass  # damaged, or missing
     hidden = store.path("images", f".{name}{REMOVING}")
     try:
         os.rename(record_path(store, name), hidden)
@@ -314,11 +322,12 @@ def drop_image(store: Store, name: str, text: str, references: Sequence[Referenc
         if os.path.exists(hidden):
             os.rename(hidden, record_path(store, name))
         raise
-    lines = [drop_tag(store, reference) for reference in references]
+    lines = [drop_tag(store, reference, f"sha256:{name}", labels) for reference in references]
     unlink_missing_ok(hidden)
     for blob in (f"sha256:{name}", digest):
         if blob is not None:
             unlink_missing_ok(store.path("blobs", "sha256", blob[7:]))
+    events.of_image(store, "delete", f"sha256:{name}", f"sha256:{name}", labels)
     return [*lines, f"Deleted: sha256:{name}"]
 
 

@@ -14,11 +14,14 @@ from .store import Store
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def write(store: Store, name: str, target: int, *, compression: str = "none") -> _core.Packed:
+def write(
+    store: Store, name: str, target: int, *, compression: str = "none", meter: _core.Meter | None = None
+) -> _core.Packed:
     """Write the tar of the layer ``name`` (diff id in hexadecimal) to the descriptor ``target``.
 
-    ``compression`` is ``none`` or ``gzip``. Returns sizes and digests. Raises NotFound; StorageError when the layer is
-    not what it was when it was stored, which is known only once everything is written: throw it away then.
+    ``compression`` is ``none`` or ``gzip``; ``meter`` counts bytes of the plain tar. Returns sizes and digests. Raises
+    NotFound; StorageError when the layer is not what it was when it was stored, which is known only once everything is
+    written: throw it away then.
     """
     try:
         directory = os.open(store.path("layers", name), _DIRECTORY)
@@ -28,10 +31,10 @@ def write(store: Store, name: str, target: int, *, compression: str = "none") ->
     try:
         tree = os.open("diff", _DIRECTORY, dir_fd=directory)
         if _has_recipe(directory):
-            packed = _core.assemble_layer(directory, tree, target, compression=compression)
+            packed = _core.assemble_layer(directory, tree, target, compression=compression, meter=meter)
         else:
             # Stored before there were recipes: good if it was packed here.
-            packed = _core.pack_layer(tree, target, compression=compression)
+            packed = _core.pack_layer(tree, target, compression=compression, meter=meter)
     except StorageError as error:
         raise StorageError(f"layer sha256:{name}: {error}: hyrun load its image again") from None
     finally:

@@ -51,17 +51,26 @@ def add(
     digest: str | None = None,
     keep: str | None = None,
     cancellation: _core.Cancellation | None = None,
+    meter: _core.Meter | None = None,
 ) -> Layer:
     """Unpack a layer tar (plain, gzip, zstd) and publish it, unless the store has it already.
 
-    ``fd`` is read from ``offset`` for ``length`` bytes, or as a stream without them. ``diff_id`` and
-    ``digest`` (of the bytes as they are, compressed) are what the image promises, both ``sha256:<hex>``;
-    StorageError when the content is another. With a known diff id, two processes unpack the same layer
-    once. ``cancellation`` ends the call early, with StorageError. Hold ``image_store.publishing`` around this
-    and the record, or the layer may be swept in between.
-    ``keep`` is the path of a file with the bytes that ``digest`` is of: it becomes the layer's ``blob``, too.
+    ``fd`` is read from ``offset`` for ``length`` bytes, or as a stream without them. ``diff_id`` and ``digest`` (of the
+    bytes as they are, compressed) are what the image promises, both ``sha256:<hex>``; StorageError when the content is
+    another. With a known diff id, two processes unpack the same layer once. ``cancellation`` ends the call early, with
+    StorageError; ``meter`` counts what was read. Hold ``image_store.publishing`` around this and the record, or the
+    layer may be swept in between. ``keep`` is the path of a file with the bytes that ``digest`` is of: it becomes the
+    layer's ``blob``, too.
     """
-    unpack = partial(_core.unpack_layer, fd, offset=offset, length=length, flush=syncing(), cancellation=cancellation)
+    unpack = partial(
+        _core.unpack_layer,
+        fd,
+        offset=offset,
+        length=length,
+        flush=syncing(),
+        cancellation=cancellation,
+        meter=meter,
+    )
     if diff_id is None:
         return _unpack(store, unpack, None, digest, keep)
     name = diff_id.removeprefix("sha256:")

@@ -1,7 +1,7 @@
 """How far work of several parts is (layers of an image), for people, on stderr.
 
-A terminal gets a bar for each part and one for all of them; a pipe gets docker's lines; ``json`` is for
-programs: docker's stream of objects, one a line.
+A terminal gets a bar for each part and one for all of them, once the work has taken a moment; a pipe gets docker's
+lines; ``json`` is for programs: docker's stream of objects, one a line.
 """
 
 from __future__ import annotations
@@ -16,11 +16,26 @@ from .errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    from ._core import Meter
 
 MODES = ("auto", "tty", "plain", "json")
 #: States that change too fast, or say too little, for a line each.
-_FLEETING = frozenset(("Waiting", "Downloading", "Extracting", "Pushing"))
+_FLEETING = frozenset(
+    (
+        "Waiting", "Downloading", "Extracting", "Pushing", "Reading", "Decompressing", "Loading layer", "Saving layer",
+        "Read", "Importing", "Committing", "Exporting", "Checking", "Checked",
+    )
+)  # fmt: skip
+#: States after which nothing is left to do for a part.
+_ENDS = frozenset(
+    (
+        "Pull complete", "Already exists", "Pushed", "Layer already exists", "Layer loaded", "Layer saved", "Read",
+        "Checked",
+    )
+)  # fmt: skip
 #: Seconds between two objects of one part in ``json``.
 _INTERVAL = 0.1
 
@@ -31,11 +46,17 @@ class Progress:
     def say(self, text: str) -> None:
         """Show a line that belongs to no part."""
 
-    def item(self, name: str, status: str, total: int | None = None) -> None:
-        """Say what is being done with a part now; ``total`` are its bytes, said once."""
+    def item(self, name: str, status: str, total: int | Callable[[], int] | None = None) -> None:
+        """Say what is being done with a part now; ``total`` are its bytes, said once.
+
+        A function is called when somebody wants to see the number, from another thread: it is an estimate then.
+        """
 
     def advance(self, name: str, amount: int) -> None:
         """Count bytes of a part."""
+
+    def follow(self, name: str, meter: Meter) -> None:
+        """Count the bytes of a part that a meter counts, from now on."""
 
     def restart(self, name: str) -> None:
         """Count a part from nothing again."""
@@ -47,6 +68,81 @@ class Progress:
         pass
 
 
+class Part:
+    """What is known of one part."""
+
+    __slots__ = ("_counted", "_meter", "status", "total")
+
+    def __init__(self) -> None:
+        self.status = ""
+        self.total: int | Callable[[], int] | None = None
+        self._counted = 0
+        self._meter: Meter | None = None
+
+    def advance(self, amount: int) -> None:
+        """Count bytes."""
+        self._counted += amount
+
+    def follow(self, meter: Meter) -> None:
+        """Count what the meter counts from now on."""
+        self._counted = self.metered - meter.count
+        self._meter = meter
+
+    def restart(self) -> None:
+        """Count from nothing again."""
+        self._counted, self._meter = 0, None
+
+    @property
+    def metered(self) -> int:
+        """The bytes that have been counted."""
+        return self._counted + (0 if self._meter is None else self._meter.count)
+
+    @property
+    def done(self) -> int:
+        """The bytes that need no work any more: all of them in the end, whatever was counted."""
+        return self.total if self.ended and isinstance(self.total, int) else self.metered
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.status in _ENDS or self.status.startswith("Mounted from ")
+
+
+class Parts(Progress):
+    """Keeps what is known of each part, under ``lock``, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.parts: dict[str, Part] = {}
+
+    def item(self, name: str, status: str, total: int | Callable[[], int] | None = None) -> None:
+        """Keep the state of a part, and its bytes."""
+        with self.lock:
+            part = self.part(name)
+            part.status = status
+            if total is not None:
+                part.total = total
+
+    def advance(self, name: str, amount: int) -> None:
+        """Count bytes of a part."""
+        with self.lock:
+            self.part(name).advance(amount)
+
+    def follow(self, name: str, meter: Meter) -> None:
+        """Count what a meter counts."""
+        with self.lock:
+            self.part(name).follow(meter)
+
+    def restart(self, name: str) -> None:
+        """Count a part from nothing again."""
+        with self.lock:
+            self.part(name).restart()
+
+    def part(self, name: str) -> Part:
+        """Return a part, made if it is new; hold ``lock``."""
+        return self.parts.setdefault(name, Part())
+
+
 class _Lines(Progress):
     """Docker's words for a pipe, without the figures."""
 
@@ -55,123 +151,95 @@ class _Lines(Progress):
         self._states: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        self._write(visible(text))
+        write(visible(text))
 
-    def item(self, name: str, status: str, total: int | None = None) -> None:
+    def item(self, name: str, status: str, total: int | Callable[[], int] | None = None) -> None:
         with self._lock:
             if self._states.get(name) == status:
                 return
             self._states[name] = status
-        if status not in _FLEETING:
-            self._write(f"{name}: {visible(status)}")
-
-    def _write(self, line: str) -> None:
-        try:
-            with self._lock:
-                print(line, file=sys.stderr, flush=True)
-        except OSError:
-            pass  # nobody reads it
+            if status not in _FLEETING:
+                write(f"{visible(name)}: {visible(status)}")
 
 
-class _Objects(_Lines):
+class _Objects(Parts):
     """Docker's stream of objects (Docker Engine API, ImageCreate)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._totals: dict[str, int] = {}
-        self._done: dict[str, int] = {}
         self._shown: dict[str, float] = {}
+        self._emitting = threading.Lock()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def say(self, text: str) -> None:
         self._emit({"status": text})
 
-    def item(self, name: str, status: str, total: int | None = None) -> None:
-        with self._lock:
-            self._states[name] = status
-            if total is not None:
-                self._totals[name] = total
+    def item(self, name: str, status: str, total: int | Callable[[], int] | None = None) -> None:
+        super().item(name, status, total)
         self._emit({"status": status, "progressDetail": {}, "id": name})
 
     def advance(self, name: str, amount: int) -> None:
-        with self._lock:
-            self._done[name] = self._done.get(name, 0) + amount
-            now = time.monotonic()
+        super().advance(name, amount)
+        now = time.monotonic()
+        with self.lock:
             if now - self._shown.get(name, 0.0) < _INTERVAL:
                 return
             self._shown[name] = now
-            detail = {"current": self._done[name], "total": self._totals.get(name, 0)}
-            status = self._states.get(name, "")
-        self._emit({"status": status, "progressDetail": detail, "id": name})
+        self._tell(name)
 
-    def restart(self, name: str) -> None:
-        with self._lock:
-            self._done[name] = 0
+    def follow(self, name: str, meter: Meter) -> None:
+        super().follow(name, meter)
+        with self.lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="hyrun-progress", daemon=True)
+                self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _look(self) -> None:
+        """Tell now and then what meters count."""
+        told: dict[str, int] = {}
+        while not self._over.wait(_INTERVAL):
+            with self.lock:
+                counts = {name: part.metered for name, part in self.parts.items() if not part.ended}
+            for name, count in counts.items():
+                if told.get(name, 0) != count:
+                    self._tell(name)
+            told = counts
+
+    def _tell(self, name: str) -> None:
+        with self.lock:
+            part = self.parts[name]
+            total = part.total
+        if callable(total):
+            part.total = total = total()
+        detail = {"current": part.metered, "total": total or 0}
+        self._emit({"status": part.status, "progressDetail": detail, "id": name})
 
     def _emit(self, fields: dict[str, Any]) -> None:
         import json
 
-        self._write(json.dumps(fields))
+        with self._emitting:
+            write(json.dumps(fields))
 
 
-class _Bars(Progress):
-    """A bar for each part and one for all, gone when they are full."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-        from rich.progress import Progress as RichProgress
-
-        self._lock = threading.Lock()
-        self._tasks: dict[str, Any] = {}
-        self._sizes: dict[str, int] = {}
-        self._done: dict[str, int] = {}
-        # What is shown comes from outside: it is no markup.
-        self._bars = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            TextColumn("{task.fields[status]}", markup=False),
-            BarColumn(bar_width=30),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._total = self._bars.add_task("Total", total=0, status="")
-
-    def say(self, text: str) -> None:
-        self._bars.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
-
-    def item(self, name: str, status: str, total: int | None = None) -> None:
-        with self._lock:
-            if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(visible(name), total=total, status=visible(status))
-                self._sizes[name] = total or 0
-            self._bars.update(self._tasks[name], status=visible(status))
-            self._show_total()
-
-    def advance(self, name: str, amount: int) -> None:
-        with self._lock:
-            self._done[name] = self._done.get(name, 0) + amount
-            if name in self._tasks:
-                self._bars.update(self._tasks[name], completed=self._done[name])
-            self._show_total()
-
-    def restart(self, name: str) -> None:
-        self.advance(name, -self._done.get(name, 0))
-
-    def _show_total(self) -> None:
-        self._bars.update(self._total, total=sum(self._sizes.values()), completed=sum(self._done.values()))
-
-    def __enter__(self) -> Progress:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+def write(line: str) -> None:
+    """Write a line to stderr, unless nobody reads it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        pass
 
 
 def progress(mode: str = "auto", *, quiet: bool = False) -> Progress:
-    """Return a context manager that shows progress on stderr. Raises InvalidArgument for an unknown mode."""
+    """Return a context manager that shows progress on stderr. Raises InvalidArgument for an unknown mode.
+
+    ``auto`` is ``tty`` on a terminal that can move its cursor, ``plain`` elsewhere.
+    """
     if mode not in MODES:
         raise InvalidArgument(f"--progress {mode}: one of {', '.join(MODES)}")
     if quiet or sys.stderr is None:
@@ -180,4 +248,6 @@ def progress(mode: str = "auto", *, quiet: bool = False) -> Progress:
         return _Objects()
     if mode == "plain" or (mode == "auto" and (not sys.stderr.isatty() or os.environ.get("TERM") == "dumb")):
         return _Lines()
-    return _Bars()
+    from .progress_bars import Bars
+
+    return Bars()

@@ -40,6 +40,10 @@ class Reference:
 
     def familiar(self) -> str:
         """Return docker's short form, ``busybox:latest``; ``parse`` reads it back as the same."""
+        return self.familiar_name() + self._suffix()
+
+    def familiar_name(self) -> str:
+        """Return the short form of the repository alone: ``busybox``."""
         name = f"{self.domain}/{self.path}"
         if self.domain == DEFAULT_DOMAIN:
             name = self.path
@@ -50,7 +54,7 @@ class Reference:
                 name = f"{self.domain}/{name}" if _is_domain(first) else name
             elif not _is_id(short):
                 name = short
-        return name + self._suffix()
+        return name
 
     def full(self) -> str:
         """Return the complete form: ``docker.io/library/busybox:latest``."""

@@ -22,6 +22,7 @@ import time
 from errno import EEXIST, ENOTEMPTY
 from fcntl import LOCK_EX, LOCK_SH, flock
 
+from . import events
 from .errors import InUse, InvalidArgument, NotFound, StorageError
 from .store import Store, new_id, sync_directory, write_atomic
 from .volume_record import ANONYMOUS_LABEL as ANONYMOUS_LABEL
@@ -74,6 +75,8 @@ def ensure(store: Store, name: str, *, labels: Mapping[str, str] | None = None, 
             sync_directory(store.path("volumes"))
     except OSError as error:
         raise StorageError(f"create volume {name}: {error.strerror}: {error.filename or store.root}") from error
+    if made:
+        events.of_volume(store, "create", name)
     return made
 
 
@@ -197,7 +200,7 @@ def remove(
     """Remove a volume and its data; InUse, naming the containers, when one references it, running or not.
 
     ``ignore`` is the id of a container that is being removed along. ``users`` replaces the function of that
-    name. Raises NotFound.
+    name. ``only_empty``: InUse also when it has content, whosever that is. Raises NotFound.
     """
     from .staging import Trash
 
@@ -209,9 +212,12 @@ def remove(
                     raise NotFound(f"no such volume: {name}")
             try:
                 _check_unused(store, name, users, ignore)
+                if only_empty and os.listdir(data_path(store, name)):
+                    raise InUse(f"volume {name} has content: hyrun volume rm {name} removes it")
                 trash.take(store.path("volumes", name))
             finally:
                 os.close(descriptor)
+            events.of_volume(store, "destroy", name)
     except OSError as error:
         raise StorageError(f"remove volume {name}: {error.strerror}: {error.filename or store.root}") from error
 
@@ -251,6 +257,7 @@ def prune(
         except (InUse, NotFound):  # a container came, or another prune was faster
             continue
         removed.append((volume.name, size))
+    events.of_prune(store, "volume", sum(size for _, size in removed))
     return removed
 
 

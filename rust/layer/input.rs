@@ -10,6 +10,7 @@ use nix::unistd::read;
 use sha2::{Digest, Sha256};
 
 use super::chunk::{Chunk, Inlet, Message};
+use super::meter::Meter;
 
 /// Bytes that tell a compression.
 pub(super) const MAGIC: usize = 4;
@@ -37,16 +38,22 @@ pub(super) struct Raw<'fd> {
     size: u64,
     /// A stream is not waited for any longer once the other end of this pipe is closed.
     stop: Option<BorrowedFd<'fd>>,
+    meter: Option<&'fd Meter>,
 }
 
 impl<'fd> Raw<'fd> {
     pub(super) fn new(fd: BorrowedFd<'fd>, origin: Origin) -> Self {
-        Self { fd, origin, hasher: Sha256::new(), size: 0, stop: None }
+        Self { fd, origin, hasher: Sha256::new(), size: 0, stop: None, meter: None }
     }
 
     /// Stop waiting for a stream when the other end of the pipe `stop` is closed.
     pub(super) fn stopped_by(self, stop: BorrowedFd<'fd>) -> Self {
         Self { stop: Some(stop), ..self }
+    }
+
+    /// Tell how much has been read.
+    pub(super) fn metered(self, meter: Option<&'fd Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     /// How many bytes there are, at most; None where nobody knows.
@@ -81,6 +88,9 @@ impl<'fd> Raw<'fd> {
         }
         self.hasher.update(chunk.ready());
         self.size += chunk.filled as u64;
+        if let Some(meter) = self.meter {
+            meter.add(chunk.filled);
+        }
         Ok(())
     }
 

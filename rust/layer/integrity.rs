@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::error::Error;
 use super::manifest;
+use super::meter::Meter;
 use super::python::storage_error;
 use crate::tree::python::os_error;
 
@@ -41,8 +42,15 @@ pub fn write_manifest(py: Python<'_>, directory: PathBuf, path: PathBuf, size: u
 ///
 /// `hyrun.errors.StorageError` for a manifest that is damaged itself; OSError when one of the two is missing.
 #[pyfunction]
-pub fn verify_manifest(py: Python<'_>, directory: PathBuf, path: PathBuf) -> PyResult<Verified> {
-    let found = py.detach(|| manifest::verify(&directory, &path)).map_err(|error| raised(py, error))?;
+#[pyo3(signature = (directory, path, *, meter=None))]
+pub fn verify_manifest(
+    py: Python<'_>,
+    directory: PathBuf,
+    path: PathBuf,
+    meter: Option<Py<Meter>>,
+) -> PyResult<Verified> {
+    let meter = meter.as_ref().map(Py::get);
+    let found = py.detach(|| manifest::verify(&directory, &path, meter)).map_err(|error| raised(py, error))?;
     let differences = found.differences.into_iter().map(|(path, what)| (OsString::from_vec(path), what));
     Ok(Verified { size: found.size, entries: found.entries, count: found.count, differences: differences.collect() })
 }

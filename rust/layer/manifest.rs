@@ -22,6 +22,7 @@ use nix::unistd::{fsync, syncfs};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::error::{Error, Result};
+use super::meter::Meter;
 use crate::fs::{DIRECTORY, Failure};
 use crate::tree::entry::{Entry, escaped};
 use crate::tree::inventory::{self, Contents};
@@ -57,7 +58,7 @@ pub(super) fn write(tree: &Path, path: &Path, size: u64, sync: bool) -> Result<u
     let root = open(tree, DIRECTORY, Mode::empty()).map_err(Failure::at(tree))?;
     let (entries, synced) = thread::scope(|scope| {
         let writing = sync.then(|| scope.spawn(|| syncfs(&root)));
-        let entries = inventory::take(root.as_fd(), Contents::Digested, &BESIDE);
+        let entries = inventory::take(root.as_fd(), Contents::Digested, &BESIDE, None);
         (entries, writing.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(Errno::EIO))))
     });
     synced.map_err(Failure::at(tree))?;
@@ -111,13 +112,13 @@ fn line(entry: &Entry) -> String {
 }
 
 /// Compare the layer's directory `tree` with the manifest at `path`. A manifest that is damaged itself is refused.
-pub(super) fn verify(tree: &Path, path: &Path) -> Result<Verified> {
+pub(super) fn verify(tree: &Path, path: &Path, meter: Option<&Meter>) -> Result<Verified> {
     let text = fs::read(path)
         .map_err(|error| Failure::at(path)(Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32))))?;
     let manifest =
         Manifest::parse(&text).ok_or_else(|| Error::Refused("the manifest of the layer is damaged".into()))?;
     let root = open(tree, DIRECTORY, Mode::empty()).map_err(Failure::at(tree))?;
-    let entries = inventory::take(root.as_fd(), Contents::Digested, &BESIDE)
+    let entries = inventory::take(root.as_fd(), Contents::Digested, &BESIDE, meter)
         .map_err(|failure| Failure::at(tree)(failure.errno))?;
     let mut verified = Verified { size: manifest.size, entries: manifest.lines.len() as u64, ..Verified::default() };
     let mut expected = manifest.lines.iter().peekable();

@@ -24,6 +24,7 @@ mod input;
 pub mod integrity;
 mod manifest;
 mod memory;
+pub mod meter;
 mod names;
 mod node;
 mod number;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::deflate::Gzip;
 use super::error::{Error, Result};
 use super::input::digest_of;
+use super::meter::Meter;
 use super::source::Totals;
 use crate::fs::Failure;
 
@@ -55,6 +56,7 @@ pub(super) struct Output<'fd> {
     size: u64,
     gzip: Option<Gzip>,
     drain: Drain<'fd>,
+    meter: Option<&'fd Meter>,
 }
 
 impl<'fd> Output<'fd> {
@@ -69,7 +71,12 @@ impl<'fd> Output<'fd> {
         if gzip.is_some() {
             drain.write(&Gzip::HEADER)?;
         }
-        Ok(Self { buffer: vec![0; CHUNK], filled: 0, hasher: Sha256::new(), size: 0, gzip, drain })
+        Ok(Self { buffer: vec![0; CHUNK], filled: 0, hasher: Sha256::new(), size: 0, gzip, drain, meter: None })
+    }
+
+    /// Tell how much of the plain stream is through.
+    pub(super) fn metered(self, meter: Option<&'fd Meter>) -> Self {
+        Self { meter, ..self }
     }
 
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
@@ -110,6 +117,9 @@ impl<'fd> Output<'fd> {
         rest.truncate(self.filled);
         self.hasher.update(&rest);
         self.size += rest.len() as u64;
+        if let Some(meter) = self.meter {
+            meter.add(rest.len());
+        }
         match self.gzip {
             Some(gzip) => gzip.finish(rest, self.size, &mut self.drain)?,
             None => self.drain.write(&rest)?,
@@ -127,6 +137,9 @@ impl<'fd> Output<'fd> {
         let bytes = &self.buffer[..self.filled];
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
+        if let Some(meter) = self.meter {
+            meter.add(bytes.len());
+        }
         self.filled = 0;
         match &mut self.gzip {
             None => self.drain.write(&self.buffer),

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::meter::Meter;
 use super::output::{Compression, Output};
 use super::pack::{self, Counts, Form};
 use super::python::{os_failure, raised};
@@ -66,13 +67,21 @@ impl Packed {
 ///
 /// `hyrun.errors.StorageError` for what no layer can hold; OSError when the disk refuses.
 #[pyfunction]
-#[pyo3(signature = (tree, target, *, compression="none", whiteouts=true))]
-pub fn pack_layer(py: Python<'_>, tree: RawFd, target: RawFd, compression: &str, whiteouts: bool) -> PyResult<Packed> {
+#[pyo3(signature = (tree, target, *, compression="none", whiteouts=true, meter=None))]
+pub fn pack_layer(
+    py: Python<'_>,
+    tree: RawFd,
+    target: RawFd,
+    compression: &str,
+    whiteouts: bool,
+    meter: Option<Py<Meter>>,
+) -> PyResult<Packed> {
+    let meter = meter.as_ref().map(Py::get);
     let compression = compression_of(compression)?;
     let (tree, target) = (borrowed(&tree)?, borrowed(&target)?);
     let form = if whiteouts { Form::Layer } else { Form::Root };
     let outcome = py.detach(|| {
-        let mut output = Output::new(target, compression)?;
+        let mut output = Output::new(target, compression)?.metered(meter);
         let counts = pack::pack(tree, form, &mut output)?;
         Ok((output.finish()?, counts))
     });
@@ -86,18 +95,20 @@ pub fn pack_layer(py: Python<'_>, tree: RawFd, target: RawFd, compression: &str,
 ///
 /// `hyrun.errors.StorageError` when recipe and tree do not fit together; OSError when the disk refuses.
 #[pyfunction]
-#[pyo3(signature = (recipe, tree, target, *, compression="none"))]
+#[pyo3(signature = (recipe, tree, target, *, compression="none", meter=None))]
 pub fn assemble_layer(
     py: Python<'_>,
     recipe: RawFd,
     tree: RawFd,
     target: RawFd,
     compression: &str,
+    meter: Option<Py<Meter>>,
 ) -> PyResult<Packed> {
+    let meter = meter.as_ref().map(Py::get);
     let compression = compression_of(compression)?;
     let (recipe, tree, target) = (borrowed(&recipe)?, borrowed(&tree)?, borrowed(&target)?);
     let outcome = py.detach(|| {
-        let mut output = Output::new(target, compression)?;
+        let mut output = Output::new(target, compression)?.metered(meter);
         recipe::assemble(recipe, tree, &mut output)?;
         output.finish()
     });

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::error::Error;
 use super::input::Origin;
+use super::meter::Meter;
 use super::unpack::{self, Wishes};
 use crate::tree::python::os_error;
 
@@ -68,7 +69,7 @@ impl Cancellation {
 /// `hyrun.errors.StorageError` for a hostile, damaged or oversized archive; OSError when the disk refuses; what a
 /// signal handler raises.
 #[pyfunction]
-#[pyo3(signature = (source, target, *, offset=None, length=None, recipe=None, flush=false, cancellation=None))]
+#[pyo3(signature = (source, target, *, offset=None, length=None, recipe=None, flush=false, cancellation=None, meter=None))]
 #[allow(clippy::too_many_arguments, reason = "keyword-only but for the first two")]
 pub fn unpack_layer(
     py: Python<'_>,
@@ -79,6 +80,7 @@ pub fn unpack_layer(
     recipe: Option<PathBuf>,
     flush: bool,
     cancellation: Option<Py<Cancellation>>,
+    meter: Option<Py<Meter>>,
 ) -> PyResult<Unpacked> {
     let origin = match (offset, length) {
         (Some(offset), length) => Origin::Window { offset, end: length.map(|length| offset.saturating_add(length)) },
@@ -100,7 +102,7 @@ pub fn unpack_layer(
         signal = Python::attach(|py| py.check_signals()).err();
         signal.is_some()
     };
-    let wishes = Wishes { recipe: recipe.as_deref(), flush };
+    let wishes = Wishes { recipe: recipe.as_deref(), flush, meter: meter.as_ref().map(Py::get) };
     let outcome = py.detach(|| unpack::unpack(source, origin, &target, &wishes, interrupted));
     if let Some(error) = signal {
         return Err(error);

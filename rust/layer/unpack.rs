@@ -14,6 +14,7 @@ use super::entry::{Entry, Kind};
 use super::error::{Error, Result, quoted, refused};
 use super::input::{Origin, Raw};
 use super::memory::Memory;
+use super::meter::Meter;
 use super::parents::{Directory, Missing, Parents, link};
 use super::reader::Reader;
 use super::recipe::Writer;
@@ -29,6 +30,8 @@ pub(super) struct Wishes<'a> {
     pub(super) recipe: Option<&'a Path>,
     /// The disk begins to write what is there of a large layer at once.
     pub(super) flush: bool,
+    /// Counts the stored bytes that have been read.
+    pub(super) meter: Option<&'a Meter>,
 }
 
 /// Unpack the layer that `source` holds into the empty directory `target`; returns its totals and its entries.
@@ -49,7 +52,7 @@ pub(super) fn unpack(
         Some(path) => Some(Writer::new(open(path, DIRECTORY, Mode::empty()).map_err(Failure::at(path))?)?),
         None => None,
     };
-    let raw = Raw::new(source, origin);
+    let raw = Raw::new(source, origin).metered(wishes.meter);
     if raw.length().is_some_and(|length| length <= limits::SMALL) {
         return write(Source::here(raw)?, recipe, root, target);
     }

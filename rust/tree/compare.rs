@@ -35,8 +35,8 @@ pub fn compare_trees(py: Python<'_>, old: RawFd, new: RawFd) -> PyResult<Vec<(ch
 /// `A` added, `C` changed, `D` removed (docker diff), sorted by path. Times alone are no change: every build of an
 /// image sets them anew.
 fn compare(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> Result<Vec<(char, Vec<u8>)>, Failure> {
-    let before = inventory::take(old, Contents::Unread, &[])?;
-    let after = inventory::take(new, Contents::Unread, &[])?;
+    let before = inventory::take(old, Contents::Unread, &[], None)?;
+    let after = inventory::take(new, Contents::Unread, &[], None)?;
     let failed = before.iter().chain(&after).find_map(|entry| entry.failure.map(|errno| (entry, errno)));
     if let Some((entry, errno)) = failed {
         return Err(Failure::at(entry.shown())(errno));

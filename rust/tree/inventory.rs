@@ -21,6 +21,7 @@ use super::entry::{Entry, Identity, escaped};
 use super::is_dot;
 use super::queue::{Queue, Work};
 use crate::fs::{DIRECTORY, Failure, XattrTarget, file_type, is_overlay_xattr, is_whiteout, open_beneath, stat_at};
+use crate::layer::meter::Meter;
 
 /// Names of one directory that are one piece of work.
 const CHUNK: usize = 256;
@@ -42,15 +43,22 @@ pub(crate) enum Contents {
 
 /// All names of the tree whose root is open, sorted by path; without those of `skipped` in the root itself.
 ///
-/// What cannot be read is in the list with its `failure`; only a root that cannot be read is an error.
-pub(crate) fn take(root: BorrowedFd<'_>, contents: Contents, skipped: &[&[u8]]) -> Result<Vec<Entry>, Failure> {
+/// What cannot be read is in the list with its `failure`; only a root that cannot be read is an error. `meter` counts the
+/// bytes of files that are digested.
+pub(crate) fn take(
+    root: BorrowedFd<'_>,
+    contents: Contents,
+    skipped: &[&[u8]],
+    meter: Option<&Meter>,
+) -> Result<Vec<Entry>, Failure> {
     let queue = Queue::new(Work::Directory(Vec::new()));
     let threads = thread::available_parallelism().map_or(1, |count| count.get().min(MAX_THREADS));
+    let worker = || Worker::new(root, &queue, contents, skipped, meter);
     let mut entries = thread::scope(|scope| {
         // A thread that cannot be had is not missed: the others do its work.
-        let start = |_| Builder::new().spawn_scoped(scope, || Worker::new(root, &queue, contents, skipped).run()).ok();
+        let start = |_| Builder::new().spawn_scoped(scope, || worker().run()).ok();
         let workers: Vec<_> = (1..threads).filter_map(start).collect();
-        let mut entries = Worker::new(root, &queue, contents, skipped).run();
+        let mut entries = worker().run();
         for worker in workers {
             entries.extend(worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
         }
@@ -89,13 +97,20 @@ struct Worker<'a> {
     queue: &'a Queue,
     contents: Contents,
     skipped: &'a [&'a [u8]],
+    meter: Option<&'a Meter>,
     buffer: Vec<u8>,
     entries: Vec<Entry>,
 }
 
 impl<'a> Worker<'a> {
-    fn new(root: BorrowedFd<'a>, queue: &'a Queue, contents: Contents, skipped: &'a [&'a [u8]]) -> Self {
-        Self { root, queue, contents, skipped, buffer: Vec::new(), entries: Vec::new() }
+    fn new(
+        root: BorrowedFd<'a>,
+        queue: &'a Queue,
+        contents: Contents,
+        skipped: &'a [&'a [u8]],
+        meter: Option<&'a Meter>,
+    ) -> Self {
+        Self { root, queue, contents, skipped, meter, buffer: Vec::new(), entries: Vec::new() }
     }
 
     fn run(mut self) -> Vec<Entry> {
@@ -262,6 +277,9 @@ impl<'a> Worker<'a> {
                 break;
             }
             hasher.update(&self.buffer[..count]);
+            if let Some(meter) = self.meter {
+                meter.add(count);
+            }
             left -= i64::try_from(count).map_err(|_| Errno::EOVERFLOW)?;
         }
         Ok(hasher.digest128())

@@ -367,3 +367,22 @@ def test_a_container_that_runs_is_no_damage(damaged: Damaged) -> None:
     assert check(damaged.store).findings == []
     records: list[Any] = container_list.list_all(damaged.store)
     assert {record.status for record in records} == {"running", "exited"}
+
+
+def test_interrupted_downloads_are_told_and_go_when_they_are_old(hyrun: Hyrun) -> None:
+    directory = hyrun.root / "partial"
+    directory.mkdir(mode=0o700)
+    for name in ("a", "b"):
+        (directory / (name * 64)).write_bytes(bytes(2000))
+    os.utime(directory / ("a" * 64), (0, 0))
+    report = hyrun("system", "check")
+    problem = "2kB of it were downloaded, and then the pull was interrupted"
+    assert report.stdout.splitlines() == [
+        f"download aaaaaaaaaaaa: {problem}",
+        f"download bbbbbbbbbbbb: {problem}",
+        "  to do: pull the image again, which goes on with it, or hyrun system prune",
+    ]
+    repaired = hyrun("system", "check", "--repair").stdout.splitlines()
+    assert "  repaired: removed" in repaired
+    assert hyrun.left("partial") == {"b" * 64}
+    assert hyrun.out("system", "check", "--format", "{{.Kind}}") == "download-interrupted"

@@ -54,3 +54,42 @@ def test_strange_things_in_the_store_do_no_harm(hyrun: Hyrun, content: str) -> N
         os.symlink("not base64!", hyrun.root / "names" / "odd")
     assert offered(hyrun, "hyrun stop o") == []
     assert offered(hyrun, "hyrun rmi bu") == ["busybox"]
+
+
+def test_run_and_create_offer_images_and_then_nothing(hyrun: Hyrun) -> None:
+    hyrun("volume", "create", "data")
+    for command in ("run", "create", "container run"):
+        assert offered(hyrun, f"hyrun {command} ") == ["busybox", "entry", "filled", "host"]
+        assert offered(hyrun, f"hyrun {command} --rm -e A=b bu") == ["busybox"]
+        assert offered(hyrun, f"hyrun {command} ho") == ["host"]
+        assert offered(hyrun, f"hyrun {command} busybox ") == []
+        assert offered(hyrun, f"hyrun {command} busybox sh bu") == []
+        assert offered(hyrun, f"hyrun {command} --rootfs /dir bu") == []
+        assert offered(hyrun, f"hyrun {command} -v da") == ["data"]
+
+
+def test_exec_offers_what_runs_and_then_nothing(hyrun: Hyrun) -> None:
+    hyrun("create", "--name", "made", "busybox")
+    hyrun.sleeper("--name", "here")
+    assert offered(hyrun, "hyrun exec ") == ["here"]
+    assert offered(hyrun, "hyrun exec -t h") == ["here"]
+    assert offered(hyrun, "hyrun exec here h") == []
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        (("start", "restart", "wait", "rm", "logs", "commit", "diff", "export", "port", "rename"), ["here", "made"]),
+        (("stop", "kill", "attach", "top", "stats", "pause", "unpause"), ["here"]),
+        (("save", "history", "tag", "rmi", "push", "images", "image diff"), ["busybox", "entry", "filled"]),
+        (("volume rm", "volume inspect"), ["data"]),
+    ],
+)
+def test_every_command_offers_what_it_takes(hyrun: Hyrun, commands: tuple[str, ...], expected: list[str]) -> None:
+    hyrun("create", "--name", "made", "busybox")
+    hyrun("volume", "create", "data")
+    hyrun.sleeper("--name", "here")
+    assert {command: offered(hyrun, f"hyrun {command} ") for command in commands} == dict.fromkeys(commands, expected)
+    assert offered(hyrun, "hyrun cp ") == []
+    assert offered(hyrun, "hyrun cp ma") == ["made:"]
+    assert offered(hyrun, "hyrun cp made:/file he") == ["here:"]

@@ -199,3 +199,15 @@ def test_image_ls_filters(hyrun: Hyrun, flags: tuple[str, ...], names: list[str]
 )
 def test_every_command_has_help_with_an_example(hyrun: Hyrun, command: tuple[str, ...]) -> None:
     assert "Example: hyrun" in hyrun.out(*(command if command[0] == "image" else ("system", *command)), "--help")
+
+
+@pytest.mark.parametrize("command", ["system", "image"])
+def test_prune_takes_interrupted_downloads(hyrun: Hyrun, command: str) -> None:
+    directory = hyrun.root / "partial"
+    directory.mkdir(mode=0o700)
+    (directory / ("a" * 64)).write_bytes(bytes(2000))
+    for flags in (("--filter", "until=1h"), ("--filter", "label=x")):
+        assert hyrun.lines(command, "prune", "--force", *flags)[-1] == "Total reclaimed space: 0B"
+        assert hyrun.left("partial") == {"a" * 64}
+    assert hyrun.lines(command, "prune", "--force")[-1] == "Total reclaimed space: 2kB"
+    assert hyrun.left("partial") == set()

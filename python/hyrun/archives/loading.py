@@ -1,10 +1,12 @@
 """`hyrun load`: all images of an archive, or none of them."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 
+from hyrun import events
 from hyrun.errors import StorageError
+from hyrun.image_config import parse_config
 from hyrun.image_store import publish, publishing, recording, refuse_reserved, sweep_now, tag
+from hyrun.progress import Progress
 from hyrun.staging import staging
 from hyrun.store import Store
 
@@ -15,19 +17,20 @@ from .source import Source
 from .unpacking import unpack
 
 
-def load(store: Store, path: str, *, advance: Callable[[int], None] | None = None) -> list[str]:
+def load(store: Store, path: str, *, progress: Progress | None = None) -> list[str]:
     """Load a `docker save` archive or an OCI layout; ``-`` is standard input. Return docker's lines.
 
-    ``advance`` is called after each layer with its bytes in the archive. Raises StorageError (damaged,
-    hostile, foreign), NotFound, InvalidArgument. After an error the store has the images and the names it
-    had before.
+    Each layer is a part of ``progress``, and so is an archive that has to be copied before it can be looked at (a
+    pipe, a compressed one). Raises StorageError (damaged, hostile, foreign), NotFound, InvalidArgument. After an error
+    the store has the images and the names it had before.
     """
+    shown = progress or Progress()
     sweep_now(store)
     with ExitStack() as stack:
         # Staging is made under this lock only so that a sweep does not meet it half made.
         with publishing(store):
             directory = stack.enter_context(staging(store))
-        source = open_source(path, directory)
+        source = open_source(path, directory, shown)
         stack.callback(source.close)
         found = images(source)
         for image in found:
@@ -35,7 +38,7 @@ def load(store: Store, path: str, *, advance: Callable[[int], None] | None = Non
                 refuse_reserved(reference)
         try:
             with publishing(store):
-                return _publish(store, found, advance)
+                return _publish(store, found, shown)
         except BaseException:
             sweep_now(store)
             raise
@@ -54,8 +57,8 @@ def images(source: Source) -> list[Found]:
     return found
 
 
-def _publish(store: Store, found: list[Found], advance: Callable[[int], None] | None) -> list[str]:
-    layers = unpack(store, [layer for image in found for layer in image.layers], advance)
+def _publish(store: Store, found: list[Found], progress: Progress) -> list[str]:
+    layers = unpack(store, [layer for image in found for layer in image.layers], progress)
     lines = []
     # An image and its names at once: nobody comes in between and finds it without a name, or removes it.
     with recording(store):
@@ -69,4 +72,7 @@ def _publish(store: Store, found: list[Found], advance: Callable[[int], None] | 
                 lines.append(f"Loaded image: {reference.familiar()}")
             if not image.references:
                 lines.append(f"Loaded image ID: {image_id}")
+    for image, image_id in zip(found, ids, strict=True):
+        name = image.references[0].familiar() if image.references else image_id
+        events.of_image(store, "load", image_id, name, parse_config(image.config)["config"].get("Labels"))
     return lines

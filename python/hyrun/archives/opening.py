@@ -8,6 +8,7 @@ from typing import IO, Any
 
 from hyrun import _core
 from hyrun.errors import InvalidArgument, NotFound, StorageError
+from hyrun.progress import Progress
 
 from .source import DirectorySource, Source, TarSource
 
@@ -15,26 +16,32 @@ _CHUNK = 1 << 20
 #: A decompressed archive may be this many times as long as the compressed one (gzip's worst is 1,032).
 _MAX_RATIO = 200
 _FREE_BYTES = 1 << 30
+#: What an archive is called while it is copied.
+_PART = "archive"
 
 
-def open_source(path: str, directory: str) -> Source:
+def open_source(path: str, directory: str, progress: Progress) -> Source:
     """Open an image archive: a tar file, plain or compressed, a directory, or ``-`` for standard input.
 
-    ``directory`` is a staging directory for what must be spooled. Raises NotFound, InvalidArgument,
-    StorageError.
+    ``directory`` is a staging directory for what must be spooled, which is a part of ``progress``. Raises NotFound,
+    InvalidArgument, StorageError.
     """
     if path != "-" and os.path.isdir(path):
         return DirectorySource(path)
     fd = open_input(path)
     try:
-        fd = _seekable(fd, directory)
+        fd = _seekable(fd, directory, progress)
         if _magic(fd).startswith(b"\x28\xb5\x2f\xfd"):
             # Python has no zstd before 3.14; the hardened unpacker of layers has.
             target = os.path.join(directory, "unpacked")
             os.mkdir(target, 0o700)
-            _core.unpack_layer(fd, target, offset=0)
+            meter = _core.Meter()
+            progress.item(_PART, "Decompressing", os.fstat(fd).st_size)
+            progress.follow(_PART, meter)
+            _core.unpack_layer(fd, target, offset=0, meter=meter)
+            progress.item(_PART, "Read")
             return DirectorySource(target)
-        fd = plain(fd, directory)
+        fd = plain(fd, directory, progress)
         return TarSource(fd)
     finally:
         os.close(fd)
@@ -58,7 +65,7 @@ def open_input(path: str) -> int:
     return fd
 
 
-def plain(fd: int, directory: str) -> int:
+def plain(fd: int, directory: str, progress: Progress) -> int:
     """Return ``fd``, or in its stead (closing it) a decompressed copy when it is gzip, bzip2 or xz."""
     opener = _opener(_magic(fd))
     if opener is None:
@@ -66,12 +73,26 @@ def plain(fd: int, directory: str) -> int:
     import lzma
     import zlib
 
+    progress.restart(_PART)
+    progress.item(_PART, "Decompressing", os.fstat(fd).st_size)
     limit = _FREE_BYTES + _MAX_RATIO * os.fstat(fd).st_size
     with os.fdopen(os.dup(fd), "rb") as packed:
         packed.seek(0)
         try:
             with opener(packed) as unpacked:
-                result = _spool(unpacked.read, os.path.join(directory, "archive.tar"), limit)
+                before = 0
+
+                def read(size: int) -> bytes:
+                    # What counts is how far the compressed file is: nobody knows the other length.
+                    nonlocal before
+                    data: bytes = unpacked.read(size)
+                    position = packed.tell()
+                    progress.advance(_PART, position - before)
+                    before = position
+                    return data
+
+                result = _spool(read, os.path.join(directory, "archive.tar"), limit)
+            progress.item(_PART, "Read")
         except (EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise StorageError(f"archive: its compression is damaged: {error}") from None
         except OSError as error:
@@ -88,13 +109,21 @@ def is_compressed_for_python(fd: int) -> bool:
     return _magic(fd).startswith((b"BZh", b"\xfd7zXZ\0"))
 
 
-def _seekable(fd: int, directory: str) -> int:
+def _seekable(fd: int, directory: str, progress: Progress) -> int:
     try:
         if stat.S_ISREG(os.fstat(fd).st_mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0:
             return fd
     except OSError:
         pass
-    spooled = _spool(lambda size: os.read(fd, size), os.path.join(directory, "input"), None)
+
+    def read(size: int) -> bytes:
+        data = os.read(fd, size)
+        progress.advance(_PART, len(data))
+        return data
+
+    progress.item(_PART, "Reading")
+    spooled = _spool(read, os.path.join(directory, "input"), None)
+    progress.item(_PART, "Read", os.fstat(spooled).st_size)
     os.close(fd)
     return spooled
 

@@ -11,15 +11,18 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from hyrun import _core, events
 from hyrun.errors import InvalidArgument, StorageError
+from hyrun.image_config import parse_config
 from hyrun.image_store import publishing, tags
 from hyrun.images import HOST, resolve
 from hyrun.layer_tar import write as write_layer
 from hyrun.layers import Layer
 from hyrun.lineage import parent, read_config, refuse_unportable
+from hyrun.progress import Progress
 from hyrun.references import Reference, parse
 from hyrun.staging import staging
 from hyrun.store import Store
@@ -45,21 +48,29 @@ def save(
     target: int,
     *,
     form: str = "docker-archive",
-    advance: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write images to a descriptor. A name without a tag means all tags of that repository, as for docker.
 
-    ``form`` is one of ``FORMATS``; ``advance`` is called with the bytes of each layer. Raises NotFound, InvalidArgument
-    (``host``, or an image that stands on it), StorageError for a layer that is damaged: throw away what was written.
+    ``form`` is one of ``FORMATS``; each layer is a part of ``progress``, by the bytes of its plain tar. Raises
+    NotFound, InvalidArgument (``host``, or an image that stands on it), StorageError for a layer that is damaged: throw
+    away what was written.
     """
     if form not in FORMATS:
         raise InvalidArgument(f"format {form!r}: there are {', '.join(FORMATS)}")
     with publishing(store):  # nothing is removed meanwhile
         images = chosen(store, names)
-        archive = _Archive(store, target, compressed=form != "docker-archive", advance=advance)
+        shown = progress or Progress()
+        for layer in {layer.diff_id: layer for image in images for layer in image.layers}.values():
+            shown.item(layer.diff_id[:12], "Waiting", layer.size)
+        archive = _Archive(store, target, compressed=form != "docker-archive", progress=shown)
         with staging(store) as directory:
             manifests = [archive.add_image(image, directory) for image in images]
         archive.finish(images, manifests)
+    for image in images:
+        image_id = f"sha256:{image.name}"
+        name = image.references[0].familiar() if image.references else image_id
+        events.of_image(store, "save", image_id, name, parse_config(image.config)["config"].get("Labels"))
 
 
 def chosen(store: Store, names: Sequence[str]) -> list[_Image]:
@@ -100,11 +111,11 @@ def _meant(store: Store, text: str, all_tags: dict[str, list[Reference]]) -> lis
 class _Archive:
     """A tar being written to a descriptor that need not be seekable. Its bytes depend on the images alone."""
 
-    def __init__(self, store: Store, target: int, *, compressed: bool, advance: Callable[[int], None] | None) -> None:
+    def __init__(self, store: Store, target: int, *, compressed: bool, progress: Progress) -> None:
         self._store = store
         self._target = target
         self._compressed = compressed
-        self._advance = advance
+        self._progress = progress
         self._layers: dict[str, dict[str, Any]] = {}
         self._blobs: set[str] = set()
         self._add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
@@ -148,27 +159,31 @@ class _Archive:
 
     def _layer(self, layer: Layer, directory: str) -> dict[str, Any]:
         if layer.diff_id not in self._layers:
-            self._layers[layer.diff_id] = self._packed(layer, directory) if self._compressed else self._plain(layer)
-            if self._advance is not None:
-                self._advance(layer.size)
+            meter = _core.Meter()
+            self._progress.item(layer.diff_id[:12], "Saving layer")
+            self._progress.follow(layer.diff_id[:12], meter)
+            self._layers[layer.diff_id] = (
+                self._packed(layer, directory, meter) if self._compressed else self._plain(layer, meter)
+            )
+            self._progress.item(layer.diff_id[:12], "Layer saved")
         return self._layers[layer.diff_id]
 
-    def _plain(self, layer: Layer) -> dict[str, Any]:
+    def _plain(self, layer: Layer, meter: _core.Meter) -> dict[str, Any]:
         """A header needs the size before the content, and a plain layer's is known."""
         size = layer.size or _measured(self._store, layer.diff_id)
         self._header(f"blobs/sha256/{layer.diff_id}", size)
-        written = write_layer(self._store, layer.diff_id, self._target).size
+        written = write_layer(self._store, layer.diff_id, self._target, meter=meter).size
         if written != size:
             raise StorageError(f"layer sha256:{layer.diff_id}: {written} bytes, its record says {size}")
         self._pad(size)
         return {"mediaType": _LAYER, "digest": f"sha256:{layer.diff_id}", "size": size}
 
-    def _packed(self, layer: Layer, directory: str) -> dict[str, Any]:
+    def _packed(self, layer: Layer, directory: str, meter: _core.Meter) -> dict[str, Any]:
         path = os.path.join(directory, "layer")
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.unlink(path)
-            packed = write_layer(self._store, layer.diff_id, file, compression="gzip")
+            packed = write_layer(self._store, layer.diff_id, file, compression="gzip", meter=meter)
             self._header(f"blobs/sha256/{packed.digest[7:]}", packed.compressed_size)
             os.lseek(file, 0, os.SEEK_SET)
             while data := os.read(file, 1 << 20):

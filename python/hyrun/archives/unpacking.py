@@ -1,10 +1,11 @@
 """The layers of an archive into the store, several at once."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hyrun import _core
-from hyrun.layers import Layer, add
+from hyrun.layers import Layer, add, present
+from hyrun.progress import Progress
 from hyrun.store import Store
 
 from .found import FoundLayer
@@ -15,45 +16,36 @@ _LARGE = 1 << 20
 _AT_ONCE = 4
 
 
-def unpack(
-    store: Store, layers: Sequence[FoundLayer], advance: Callable[[int], None] | None = None
-) -> dict[str, Layer]:
+def unpack(store: Store, layers: Sequence[FoundLayer], progress: Progress) -> dict[str, Layer]:
     """Add all layers to the store and return them by diff id, up to four at once, no more than there are cores.
 
-    Equal layers are unpacked once. ``advance`` is called after each layer with its bytes in the archive, in
-    the calling thread. The first error (or what a signal handler raises) ends the others and is raised when
-    they have ended; what they had begun is removed then. Hold ``image_store.publishing``.
+    Equal layers are unpacked once. Each layer is a part of ``progress``, by its bytes in the archive. The first error
+    (or what a signal handler raises) ends the others and is raised when they have ended; what they had begun is removed
+    then. Hold ``image_store.publishing``.
     """
+    wanted = {layer.diff_id: layer for layer in layers}
+    for layer in wanted.values():
+        progress.item(_shown(layer), "Waiting", layer.member.length)
     # The largest first: then no long one begins when all others are done.
-    todo = sorted({layer.diff_id: layer for layer in layers}.values(), key=lambda layer: -layer.member.length)
+    todo = sorted(wanted.values(), key=lambda layer: -layer.member.length)
     count = min(sum(layer.member.length >= _LARGE for layer in todo), len(os.sched_getaffinity(0)), _AT_ONCE)
     if count > 1:
-        return _unpack_in_threads(store, todo, count, advance)
-    done = {}
-    for layer in todo:
-        done[layer.diff_id] = _add(store, layer, None)
-        if advance is not None:
-            advance(layer.member.length)
-    return done
+        return _unpack_in_threads(store, todo, count, progress)
+    return {layer.diff_id: _add(store, layer, None, progress) for layer in todo}
 
 
-def _unpack_in_threads(
-    store: Store, todo: list[FoundLayer], count: int, advance: Callable[[int], None] | None
-) -> dict[str, Layer]:
+def _unpack_in_threads(store: Store, todo: list[FoundLayer], count: int, progress: Progress) -> dict[str, Layer]:
     # Takes longer to import than a small image takes to load.
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     cancellation = _core.Cancellation()
     done = {}
     with ThreadPoolExecutor(count, thread_name_prefix="hyrun-layer") as pool:
-        waiting = {pool.submit(_add, store, layer, cancellation): layer for layer in todo}
+        waiting = {pool.submit(_add, store, layer, cancellation, progress): layer for layer in todo}
         try:
             # As they come: nothing was cancelled before the first error, so it is nobody's consequence.
             for future in as_completed(waiting):
-                layer = waiting[future]
-                done[layer.diff_id] = future.result()
-                if advance is not None:
-                    advance(layer.member.length)
+                done[waiting[future].diff_id] = future.result()
         except BaseException:
             cancellation.cancel()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -61,9 +53,14 @@ def _unpack_in_threads(
     return done
 
 
-def _add(store: Store, layer: FoundLayer, cancellation: _core.Cancellation | None) -> Layer:
+def _add(store: Store, layer: FoundLayer, cancellation: _core.Cancellation | None, progress: Progress) -> Layer:
     _, fd, offset, length = layer.member
-    return add(
+    here = present(store, layer.diff_id.removeprefix("sha256:"))
+    meter = _core.Meter()
+    if not here:
+        progress.item(_shown(layer), "Loading layer")
+        progress.follow(_shown(layer), meter)
+    added = add(
         store,
         fd,
         offset=offset,
@@ -71,4 +68,12 @@ def _add(store: Store, layer: FoundLayer, cancellation: _core.Cancellation | Non
         diff_id=layer.diff_id,
         digest=layer.digest,
         cancellation=cancellation,
+        meter=meter,
     )
+    progress.item(_shown(layer), "Already exists" if here else "Layer loaded")
+    return added
+
+
+def _shown(layer: FoundLayer) -> str:
+    """Return what docker calls a layer."""
+    return layer.diff_id.removeprefix("sha256:")[:12]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hyrun.errors import HyrunError
 from hyrun.garbage import finish_removals
 from hyrun.image_store import publishing, recording
 from hyrun.locks import lock
+from hyrun.progress import Progress
 from hyrun.store import Store
 
 from . import containers, layers, leftovers, volumes
@@ -29,10 +28,10 @@ class Report:
         return all(finding.harmless or finding.healed for finding in self.findings)
 
 
-def check(store: Store, *, repair: bool = False, advance: Callable[[int], None] = lambda amount: None) -> Report:
+def check(store: Store, *, repair: bool = False, progress: Progress | None = None) -> Report:
     """Look at everything in the store and, with ``repair``, mend what needs neither network nor person.
 
-    ``advance`` is called with the bytes of each layer that was read. A check holds off the removal of layers and
+    Each layer is a part of ``progress``. A check holds off the removal of layers and
     nothing else. A repair waits until nobody loads or pulls, looks again, and works alone.
     """
     report = Report()
@@ -49,7 +48,7 @@ def check(store: Store, *, repair: bool = False, advance: Callable[[int], None] 
         with recording(store):
             # Records and tags of one moment: a removal changes several of them.
             report.findings += images.find()
-        report.findings += layers.find(store, images, advance)
+        report.findings += layers.find(store, images, progress or Progress())
     report.findings += containers.find(store)
     report.findings += volumes.find(store)
     report.findings += garbage

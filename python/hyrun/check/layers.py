@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from hyrun import _core, layers
 from hyrun.errors import StorageError
 from hyrun.garbage import unlink_missing_ok
 from hyrun.image_users import layers_in_use
+from hyrun.progress import Progress
 from hyrun.store import Store, write_atomic
 from hyrun.volume_users import read_object
 
@@ -21,18 +22,25 @@ from .images import Images
 _SHOWN = 3
 
 
-def find(store: Store, images: Images, advance: Callable[[int], None]) -> Iterator[Finding]:
+def find(store: Store, images: Images, progress: Progress) -> Iterator[Finding]:
     """Yield what is wrong with the layers that images or containers refer to.
 
-    ``advance`` is called with the bytes of each layer's tar once it has been read.
+    Each layer is a part of ``progress``.
     """
     names: dict[str, list[str]] = {}
     for image, record in images.records.items():
         for layer in record["layers"]:
             names.setdefault(layer, []).extend(images.shown(image))
     used = layers_in_use(store) or {}
-    for layer in sorted({*names, *used}):
-        finding = _check(store, layer)
+    every = sorted({*names, *used})
+    for layer in every:
+        progress.item(layer[:12], "Waiting", layers.find(store, layer).size)
+    for layer in every:
+        progress.item(layer[:12], "Checking")
+        meter = _core.Meter()
+        progress.follow(layer[:12], meter)
+        finding = _check(store, layer, meter)
+        progress.item(layer[:12], "Checked")
         if finding is not None:
             finding.images = sorted(set(names.get(layer, ())))
             finding.containers = [identifier[:12] for identifier in used.get(layer, ())]
@@ -40,11 +48,10 @@ def find(store: Store, images: Images, advance: Callable[[int], None]) -> Iterat
                 named = [name for name in finding.images if not name.startswith("sha256:")]
                 finding.advice = f"hyrun load -i ARCHIVE, or hyrun pull {named[0] if named else 'IMAGE'}"
             yield finding
-        advance(layers.find(store, layer).size)
 
 
-def _check(store: Store, layer: str) -> Finding | None:
-    problem = damage(store, layer)
+def _check(store: Store, layer: str, meter: _core.Meter) -> Finding | None:
+    problem = damage(store, layer, meter)
     if problem is None:
         return _check_figures(store, layer)
     if not os.path.lexists(store.path("layers", layer)):
@@ -59,7 +66,7 @@ def _check(store: Store, layer: str) -> Finding | None:
     return Finding("layer-damaged", f"sha256:{layer}", problem, mend=set_aside, advice="again")
 
 
-def damage(store: Store, layer: str) -> str | None:
+def damage(store: Store, layer: str, meter: _core.Meter | None = None) -> str | None:
     """Return what is wrong with a layer (hexadecimal), None when every file of it is as it was unpacked."""
     directory = store.path("layers", layer)
     if not os.path.lexists(directory):
@@ -67,7 +74,7 @@ def damage(store: Store, layer: str) -> str | None:
     if not os.path.isdir(os.path.join(directory, "diff")):
         return "has no files any more"
     try:
-        verified = _core.verify_manifest(directory, layers.manifest_path(directory))
+        verified = _core.verify_manifest(directory, layers.manifest_path(directory), meter=meter)
     except FileNotFoundError:
         return "has no manifest: nobody can tell what belongs in it"
     except (StorageError, OSError) as error:

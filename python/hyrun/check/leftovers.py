@@ -11,8 +11,10 @@ from functools import partial
 from hyrun import garbage
 from hyrun.layers import DAMAGED
 from hyrun.locks import lock
+from hyrun.registry.partial import MAX_AGE, interrupted, remove_old
 from hyrun.staging import Trash, sweep
 from hyrun.store import SKELETON_DIRECTORIES, SKELETON_FILES, Store
+from hyrun.units import size as show_size
 
 from .finding import Finding
 
@@ -41,6 +43,7 @@ def find(store: Store) -> Iterator[Finding]:
             yield _orphan("layer-aside", name, "was set aside because it is damaged")
     yield from _staging(store)
     yield from _locks(store)
+    yield from _downloads(store)
 
 
 def find_structure(store: Store) -> Iterator[Finding]:
@@ -69,6 +72,7 @@ def collect(store: Store) -> None:
         garbage.move_away(store, trash.take)
     for name in os.listdir(store.path("locks")):
         _remove_lock(store, name)
+    remove_old(store)
 
 
 def _orphan(kind: str, name: str, problem: str) -> Finding:
@@ -96,6 +100,16 @@ def _locks(store: Store) -> Iterator[Finding]:
     for name in sorted(os.listdir(store.path("locks"))):
         if _is_stale(store, name, layers):
             yield _orphan("lock-stale", name, "what it locked is gone")
+
+
+def _downloads(store: Store) -> Iterator[Finding]:
+    for name, size, age in interrupted(store):
+        problem = f"{show_size(size)} of it were downloaded, and then the pull was interrupted"
+        if age >= MAX_AGE:
+            yield _orphan("download-stale", f"sha256:{name}", problem)
+        else:
+            advice = "pull the image again, which goes on with it, or hyrun system prune"
+            yield Finding("download-interrupted", f"sha256:{name}", problem, harmless=True, advice=advice)
 
 
 def _is_stale(store: Store, name: str, layers: set[str]) -> bool:

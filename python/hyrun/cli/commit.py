@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from . import containers
+from .arguments import Container, Progress
 from .context import store
 
 _PANEL = "Containers"
-_Container = Annotated[str, typer.Argument(metavar="CONTAINER", help="Name, id or unique beginning of an id.")]
 
 
 def commit(
-    container: _Container,
+    container: Container,
     reference: Annotated[str | None, typer.Argument(metavar="[NAME[:TAG]]", help="Name of the image.")] = None,
     author: Annotated[str, typer.Option("--author", "-a", help="Who made it, such as 'A <a@example.org>'.")] = "",
     message: Annotated[str, typer.Option("--message", "-m", help="Comment kept in the history.")] = "",
@@ -26,6 +26,7 @@ def commit(
     pause: Annotated[
         bool, typer.Option("--pause/--no-pause", "-p", help="Hold a running container still meanwhile.")
     ] = True,
+    progress_: Progress = "auto",
 ) -> None:
     """Make an image of a container: its writable layer and its configuration.
 
@@ -37,27 +38,30 @@ def commit(
     from hyrun.commit import commit as make_image
     from hyrun.container_list import find
     from hyrun.pause import paused
+    from hyrun.progress import progress
 
     from .output import message as tell
 
     where = store()
     record = find(where, container)
-    made = make_image(
-        where,
-        record,
-        reference,
-        author=author,
-        message=message,
-        changes=change or (),
-        pause=paused if pause and record.active else None,
-    )
+    with progress(progress_) as shown:
+        made = make_image(
+            where,
+            record,
+            reference,
+            author=author,
+            message=message,
+            changes=change or (),
+            pause=paused if pause and record.active else None,
+            progress=shown,
+        )
     if made.mounts:
         tell(f"hyrun: not in the image, because it was mounted: {', '.join(made.mounts)}")
     _tell_left_out(made.sockets, made.attributes)
     typer.echo(made.image_id)
 
 
-def diff(container: _Container) -> None:
+def diff(container: Container) -> None:
     """List what a container has changed: A added, C changed, D deleted.
 
     Example: hyrun diff mossy_beacon
@@ -72,10 +76,11 @@ def diff(container: _Container) -> None:
 
 
 def export(
-    container: _Container,
+    container: Container,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="A file instead of standard output.")
     ] = None,
+    progress_: Progress = "auto",
 ) -> None:
     """Write a container's whole root file system as a tar; data of volumes is not in it.
 
@@ -83,13 +88,17 @@ def export(
     """
     from hyrun.container_list import find
     from hyrun.export import export as write
+    from hyrun.progress import progress
 
-    from .destination import destination
+    from .destination import destination, feeds_another
 
     where = store()
     record = find(where, container)
-    with destination(output) as target:
-        written = write(where, record, target)
+    with (
+        destination(output) as target,
+        progress(progress_, quiet=progress_ == "auto" and feeds_another(target)) as shown,
+    ):
+        written = write(where, record, target, progress=shown)
     _tell_left_out(written.sockets, written.attributes)
 
 

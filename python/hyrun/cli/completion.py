@@ -6,6 +6,7 @@ import os
 
 import typer
 
+from hyrun.images import HOST
 from hyrun.store import Store
 
 TYPE_CHECKING = False
@@ -53,6 +54,23 @@ def images(ctx: typer.Context, incomplete: str) -> list[str]:
 def volumes(ctx: typer.Context, incomplete: str) -> list[str]:
     """Offer the names of volumes."""
     return _beginning(_names(_store(ctx), "volumes"), incomplete)
+
+
+def runnable(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer images for `run` and `create`, and ``host``; what stands behind the image is the container's."""
+    if ctx.params.get("words") or ctx.params.get("rootfs"):
+        return []
+    return sorted([*images(ctx, incomplete), *_beginning([HOST], incomplete)])
+
+
+def entered(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer the containers that run for `exec`; what stands behind the container is the command's."""
+    return [] if ctx.params.get("words") else active(ctx, incomplete)
+
+
+def sides(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Offer containers for `cp`, once a beginning has been typed: otherwise the shell offers files."""
+    return [f"{name}:" for name in containers(ctx, incomplete)] if incomplete else []
 
 
 def objects(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -23,17 +23,12 @@ from hyrun.errors import HyrunError, InvalidArgument, NotFound, NotSupported
 from hyrun.store import Store
 
 from . import completion, output
+from .arguments import Container, Containers
 from .context import store as current_store
 
 _PANEL = "Containers"
 group = typer.Typer(no_args_is_help=True, help="Work with containers. Example: hyrun container ls -a")
 
-_NAME = typer.Argument(
-    metavar="CONTAINER", help="Name, id or unique beginning of an id.", autocompletion=completion.containers
-)
-_NAMES = typer.Argument(
-    metavar="CONTAINER...", help="Names, ids or unique beginnings of ids.", autocompletion=completion.containers
-)
 _Format = Annotated[
     str | None, typer.Option("--format", "-f", metavar="json|TEMPLATE", help="For instance '{{.State.Status}}'.")
 ]
@@ -84,7 +79,7 @@ def ps(
 
 
 def rm(
-    names: Annotated[list[str], _NAMES],
+    names: Containers,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Kill it first if it is running; ignore what is not there.")
     ] = False,
@@ -113,7 +108,7 @@ def rm(
 
 
 def rename(
-    name: Annotated[str, _NAME],
+    name: Container,
     new: Annotated[str, typer.Argument(metavar="NEW_NAME", help="Its name from now on.")],
 ) -> None:
     """Give a container another name, whether it runs or not. Example: hyrun rename mossy_beacon web"""
@@ -122,7 +117,7 @@ def rename(
 
 
 def port(
-    name: Annotated[str, _NAME],
+    name: Container,
     private: Annotated[str | None, typer.Argument(metavar="[PORT[/PROTOCOL]]", help="Only this one.")] = None,
 ) -> None:
     """List which ports of a container are published where. Example: hyrun port web 80/tcp"""
@@ -192,7 +187,7 @@ def inspect(
 
 
 def _inspect_container(
-    names: Annotated[list[str], _NAMES],
+    names: Containers,
     format_: _Format = None,
     size: _Size = False,
 ) -> None:

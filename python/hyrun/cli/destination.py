@@ -37,6 +37,12 @@ def destination(path: str | None) -> Iterator[int]:
         raise
 
 
+def feeds_another(descriptor: int) -> bool:
+    """Tell whether another command reads what is written there: it has its own word to say on the terminal."""
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
 def _written(descriptor: int) -> Iterator[int]:
     try:
         yield descriptor

@@ -9,24 +9,16 @@ import typer
 from hyrun import container_list, signal_names, stopping, waiting
 from hyrun.errors import HyrunError
 
-from . import completion, output
+from . import output
+from .arguments import ActiveContainers, Containers
 from .containers import group
 from .context import store as current_store
 
 _PANEL = "Containers"
-_Names = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="CONTAINER...", help="Names, ids or unique beginnings of ids.", autocompletion=completion.active
-    ),
-]
-_ANY = typer.Argument(
-    metavar="CONTAINER...", help="Names, ids or unique beginnings of ids.", autocompletion=completion.containers
-)
 
 
 def stop(
-    names: _Names,
+    names: ActiveContainers,
     timeout: Annotated[
         int | None,
         typer.Option(
@@ -65,7 +57,7 @@ def stop(
 
 
 def kill(
-    names: _Names,
+    names: ActiveContainers,
     signal: Annotated[
         str, typer.Option("--signal", "-s", metavar="SIGNAL", help="A name, with or without SIG, or a number.")
     ] = "KILL",
@@ -86,7 +78,7 @@ def kill(
     _fail(errors)
 
 
-def wait(names: Annotated[list[str], _ANY]) -> None:
+def wait(names: Containers) -> None:
     """Wait until containers have ended, one after the other, and print their exit statuses.
 
     Example: test "$(hyrun wait job)" = 0

@@ -10,7 +10,7 @@ import typer
 
 from hyrun.store import Store
 
-from . import flags
+from . import completion, flags
 from .context import current
 
 #: Behind IMAGE everything is the container's, also what looks like a flag of ours.
@@ -78,9 +78,16 @@ def command(
         names = [f"--{flag.name}", *([f"-{flag.letter}"] if flag.letter else [])]
         if flag.kind == flags.ON:
             names = [f"--{flag.name}/--no-{flag.name}"]
-        option = typer.Option(*names, help=flag.help, metavar=flag.metavar or None, rich_help_panel=flag.panel)
+        option = typer.Option(
+            *names,
+            help=flag.help,
+            metavar=flag.metavar or None,
+            rich_help_panel=flag.panel,
+            autocompletion=completion.volumes if flag.name == "volume" else None,
+        )
         parameters.append(_parameter(flag.field, Annotated[_TYPES[flag.kind], option], _DEFAULTS[flag.kind]))
-    argument = typer.Argument(metavar=metavar, show_default=False, help="Options stop here.")
+    offered = completion.runnable if metavar.startswith("IMAGE") else completion.entered
+    argument = typer.Argument(metavar=metavar, show_default=False, help="Options stop here.", autocompletion=offered)
     parameters.append(_parameter("words", Annotated[list[str] | None, argument], None))
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -8,7 +8,7 @@ import typer
 
 from hyrun.errors import InvalidArgument
 
-from . import images, output
+from . import completion, images, output
 from .context import store
 from .system import confirm, show
 
@@ -36,8 +36,8 @@ def prune(
 
 
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="Name or id.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="Name or id.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Name or id.", autocompletion=completion.images)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Name or id.", autocompletion=completion.images)],
     format_: _Format = None,
 ) -> None:
     """Show which files were added (A), changed (C) or removed (D) from one image to another."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -11,14 +10,12 @@ import typer
 from hyrun.errors import HyrunError
 
 from . import completion
+from .arguments import Image, Images, Progress
 from .context import store
 
 _PANEL = "Images"
 group = typer.Typer(no_args_is_help=True, help="Work with images. Example: hyrun image ls")
 _HEADERS = ["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]
-_Names = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Names or ids.", autocompletion=completion.images)
-]
 _COLUMNS = ["Repository", "Tag", "ID", "CreatedSince", "Size"]
 
 
@@ -27,17 +24,17 @@ def load(
         str, typer.Option("--input", "-i", metavar="FILE", help="Archive or directory; - is stdin.")
     ] = "-",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    progress_: Progress = "auto",
 ) -> None:
     """Load images from a docker save archive or an OCI layout.
 
     Example: docker save busybox | hyrun load
     """
     from hyrun.archives.loading import load as load_archive
+    from hyrun.progress import progress
 
-    from .output import progress
-
-    with progress("Loading layers", quiet=quiet or not sys.stderr.isatty()) as shown:
-        lines = load_archive(store(), input_, advance=shown.advance)
+    with progress(progress_, quiet=quiet) as shown:
+        lines = load_archive(store(), input_, progress=shown)
     _print(lines)
 
 
@@ -49,18 +46,25 @@ def import_(
         typer.Option("--change", "-c", help="Dockerfile instruction, such as 'CMD [\"sh\"]'."),
     ] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Comment kept in the history.")] = None,
+    progress_: Progress = "auto",
 ) -> None:
     """Make an image from the tar of a root file system.
 
     Example: tar -C rootfs -c . | hyrun import -c 'CMD ["sh"]' - mine
     """
     from hyrun.archives.rootfs import import_rootfs
+    from hyrun.progress import progress
 
-    _print([import_rootfs(store(), file, reference, changes=change or (), message=message)])
+    with progress(progress_) as shown:
+        made = import_rootfs(store(), file, reference, changes=change or (), message=message, progress=shown)
+    _print([made])
 
 
 def images(
-    pattern: Annotated[str | None, typer.Argument(metavar="[REPOSITORY[:TAG]]", help="Only these names.")] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Argument(metavar="[REPOSITORY[:TAG]]", help="Only these names.", autocompletion=completion.images),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only ids.")] = False,
     no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Full ids.")] = False,
     digests: Annotated[bool, typer.Option("--digests", help="Show manifest digests.")] = False,
@@ -105,7 +109,7 @@ def images(
 
 
 def tag(
-    source: Annotated[str, typer.Argument(metavar="IMAGE", help="Name or id.", autocompletion=completion.images)],
+    source: Image,
     target: Annotated[str, typer.Argument(metavar="NAME[:TAG]", help="The further name.")],
 ) -> None:
     """Give an image one more name.
@@ -118,7 +122,7 @@ def tag(
 
 
 def rmi(
-    names: _Names,
+    names: Images,
     force: Annotated[bool, typer.Option("--force", "-f", help="Remove all names of an id.")] = False,
 ) -> None:
     """Remove names, and images with their last name.
@@ -141,7 +145,7 @@ def rmi(
 
 
 def inspect(
-    names: _Names,
+    names: Images,
     format_: Annotated[
         str | None, typer.Option("--format", "-f", help="json, or a Go template such as '{{.Id}}'.")
     ] = None,

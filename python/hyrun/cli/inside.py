@@ -15,13 +15,13 @@ from hyrun.container_list import Record
 from hyrun.errors import HyrunError
 from hyrun.store import Store
 
-from . import output
+from . import completion, output
+from .arguments import ActiveContainer, ActiveContainers
 from .complaint import visible
 from .containers import group
 from .context import store as current_store
 
 _PANEL = "Containers"
-_Names = Annotated[list[str], typer.Argument(metavar="CONTAINER...", help="Names, ids or unique beginnings of ids.")]
 #: Seconds between two looks at what containers use.
 _INTERVAL = 1.0
 _HEADERS = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS"]
@@ -29,8 +29,18 @@ _COLUMNS = ["ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", 
 
 
 def cp(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="CONTAINER:PATH, a path here, or - for a tar.")],
-    target: Annotated[str, typer.Argument(metavar="DST", help="The other side: one of the two is in a container.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC", help="CONTAINER:PATH, a path here, or - for a tar.", autocompletion=completion.sides
+        ),
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="DST", help="The other side: one of the two is in a container.", autocompletion=completion.sides
+        ),
+    ],
     archive: Annotated[
         bool, typer.Option("--archive", "-a", help="Keep user and group ids, set-id bits and file capabilities.")
     ] = False,
@@ -57,7 +67,7 @@ def cp(
 
 
 def top(
-    name: Annotated[str, typer.Argument(metavar="CONTAINER", help="Name, id or unique beginning of an id.")],
+    name: ActiveContainer,
     options: Annotated[
         list[str] | None, typer.Argument(metavar="[PS OPTIONS]", help="For this machine's ps, for instance -o pid,cmd.")
     ] = None,
@@ -70,14 +80,14 @@ def top(
     output.table(titles, rows)
 
 
-def pause(names: _Names) -> None:
+def pause(names: ActiveContainers) -> None:
     """Stop all processes of containers until unpause."""
     from hyrun import pause
 
     _each(names, pause.pause)
 
 
-def unpause(names: _Names) -> None:
+def unpause(names: ActiveContainers) -> None:
     """Let paused containers go on."""
     from hyrun import pause
 
@@ -86,7 +96,10 @@ def unpause(names: _Names) -> None:
 
 def stats(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[CONTAINER...]", help="All that run, unless some are named.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONTAINER...]", help="All that run, unless some are named.", autocompletion=completion.active
+        ),
     ] = None,
     show_all: Annotated[bool, typer.Option("--all", "-a", help="Also those that are not running.")] = False,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Print it once and end.")] = False,

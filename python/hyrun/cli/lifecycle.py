@@ -14,18 +14,18 @@ from hyrun.errors import Conflict, HyrunError, InvalidArgument
 from hyrun.store import Store
 
 from . import output
+from .arguments import ActiveContainer, Containers
 from .containers import group
 from .context import current
 from .context import store as current_store
 
 _PANEL = "Containers"
-_NAMES = typer.Argument(metavar="CONTAINER...", help="Names, ids or unique beginnings of ids.")
 _KEYS = typer.Option("--detach-keys", metavar="KEYS", help="Keys that leave the container; ctrl-p,ctrl-q otherwise.")
 _PROXY = typer.Option("--sig-proxy/--no-sig-proxy", help="Pass signals on to the container.")
 
 
 def start(
-    names: Annotated[list[str], _NAMES],
+    names: Containers,
     attach_: Annotated[bool, typer.Option("--attach", "-a", help="Show its output and wait for its end.")] = False,
     interactive: Annotated[bool, typer.Option("--interactive", "-i", help="Pass stdin on as well.")] = False,
     detach_keys: Annotated[str | None, _KEYS] = None,
@@ -77,7 +77,7 @@ def _start_in_front(store: Store, name: str, detach_keys: str | None, *, interac
 
 
 def restart(
-    names: Annotated[list[str], _NAMES],
+    names: Containers,
     timeout: Annotated[
         int | None,
         typer.Option(
@@ -113,7 +113,7 @@ def restart(
 
 
 def attach(
-    name: Annotated[str, typer.Argument(metavar="CONTAINER", help="Its name, id or the beginning of its id.")],
+    name: ActiveContainer,
     no_stdin: Annotated[bool, typer.Option("--no-stdin", help="Only watch.")] = False,
     detach_keys: Annotated[str | None, _KEYS] = None,
     sig_proxy: Annotated[bool, _PROXY] = True,

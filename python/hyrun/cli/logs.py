@@ -9,18 +9,13 @@ import typer
 from hyrun import container_list, moments
 from hyrun.errors import InvalidArgument, NotSupported
 
-from . import completion
+from .arguments import Container
 from .containers import group
 from .context import store as current_store
 
 
 def logs(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="CONTAINER", help="Name, id or unique beginning of an id.", autocompletion=completion.containers
-        ),
-    ],
+    name: Container,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the container has ended.")] = False,
     tail: Annotated[str, typer.Option("--tail", "-n", metavar="N|all", help="Only the last N lines.")] = "all",
     timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Put the time before each line.")] = False,

@@ -30,7 +30,6 @@ __all__ = [
     "pipe_closed",
     "print_json",
     "print_lines",
-    "progress",
     "short_id",
     "size",
     "table",
@@ -131,83 +130,6 @@ class _Titles(dict[str, object]):
             inner = key[index - 1 : index].isupper() and not key[index + 1 : index + 2].islower()
             words.append(" " + char if char.isupper() and index and not inner else char)
         return "".join(words).upper()
-
-
-class Progress:
-    """Something under way: ``advance`` by bytes or items. This base class shows nothing."""
-
-    def advance(self, amount: int) -> None:
-        """Count what is done since the last call."""
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class _Lines(Progress):
-    """A line at the beginning and one at the end, for logs."""
-
-    def __init__(self, description: str, *, unit: str) -> None:
-        self.description, self.unit, self.done = description, unit, 0
-
-    def advance(self, amount: int) -> None:
-        self.done += amount
-
-    def __enter__(self) -> Progress:
-        message(self.description)
-        return self
-
-    def __exit__(self, kind: object = None, *_: object) -> None:
-        if kind is None:
-            done = size(self.done) if self.unit == "B" else f"{self.done} {self.unit}"
-            message(f"{self.description}: {done}" if self.done else f"{self.description}: done")
-
-
-class _Bar(Progress):
-    """A bar on a terminal, gone when it is full."""
-
-    def __init__(self, description: str, total: int | None, *, unit: str) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as RichProgress
-
-        done = DownloadColumn() if unit == "B" else MofNCompleteColumn()
-        # The description names what an image's author chose: it is no markup.
-        text = TextColumn("{task.description}", markup=False)
-        console = Console(stderr=True)
-        self.bar = RichProgress(text, BarColumn(), done, TimeRemainingColumn(), console=console, transient=True)
-        self.task = self.bar.add_task(visible(description), total=total)
-
-    def advance(self, amount: int) -> None:
-        self.bar.advance(self.task, amount)
-
-    def __enter__(self) -> Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-
-def progress(description: str, total: int | None = None, *, quiet: bool = False, unit: str = "B") -> Progress:
-    """Return a context manager that shows how far something is, on stderr.
-
-    ``total`` is in ``unit`` (``"B"`` for bytes, or a plural such as ``"layers"``), None when unknown. A
-    terminal gets a bar, anything else two plain lines, ``quiet`` nothing.
-    """
-    if quiet or sys.stderr is None:
-        return Progress()
-    if os.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
-        return _Lines(description, unit=unit)
-    return _Bar(description, total, unit=unit)
 
 
 def print_lines(lines: list[str]) -> None:

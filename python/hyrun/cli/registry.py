@@ -9,18 +9,20 @@ import typer
 
 from hyrun.errors import InvalidArgument, NotSupported
 
-from . import images
+from . import completion, images
+from .arguments import Progress
 from .context import store
 
 _PANEL = "Registries"
 
-_Progress = Annotated[str, typer.Option("--progress", metavar="auto|tty|plain|json", help="How progress is shown.")]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the name.")]
 _Server = Annotated[str, typer.Argument(metavar="[SERVER]", help="Host and port; docker.io without it.")]
 
 
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME[:TAG|@DIGEST]", help="What to pull.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[:TAG|@DIGEST]", help="What to pull.", autocompletion=completion.images)
+    ],
     all_tags: Annotated[bool, typer.Option("--all-tags", "-a", help="All tags of the repository.")] = False,
     platform: Annotated[
         str | None,
@@ -31,7 +33,7 @@ def pull(
         ),
     ] = None,
     quiet: _Quiet = False,
-    progress_: _Progress = "auto",
+    progress_: Progress = "auto",
 ) -> None:
     """Pull an image from a registry.
 
@@ -61,12 +63,17 @@ def pull(
 
 
 def push(
-    name: Annotated[str, typer.Argument(metavar="NAME[:TAG]", help="What to push; the name says where to.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME[:TAG]", help="What to push; the name says where to.", autocompletion=completion.images
+        ),
+    ],
     all_tags: Annotated[
         bool, typer.Option("--all-tags", "-a", help="All tags of the repository that are here.")
     ] = False,
     quiet: _Quiet = False,
-    progress_: _Progress = "auto",
+    progress_: Progress = "auto",
 ) -> None:
     """Push an image to a registry.
 

@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from . import images
+from . import completion, images
+from .arguments import Image, Progress
 from .context import store
 
 _PANEL = "Images"
 
 
 def save(
-    names: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Names or ids; a name without tag is all.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...", help="Names or ids; a name without tag is all.", autocompletion=completion.images
+        ),
+    ],
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="A file instead of standard output.")
     ] = None,
     format_: Annotated[
         str, typer.Option("--format", metavar="docker-archive|oci", help="For docker load, or an OCI layout.")
     ] = "docker-archive",
+    progress_: Progress = "auto",
 ) -> None:
     """Write images to an archive that docker, podman, skopeo and hyrun load.
 
     Example: hyrun save -o busybox.tar busybox
     """
     from hyrun.archives.saving import save as write
+    from hyrun.progress import progress
 
-    from .destination import destination
-    from .output import progress
+    from .destination import destination, feeds_another
 
     where = store()
     with (
         destination(output) as target,
-        progress("Saving layers", quiet=output is None or not sys.stderr.isatty()) as shown,
+        progress(progress_, quiet=progress_ == "auto" and feeds_another(target)) as shown,
     ):
-        write(where, names, target, form=format_, advance=shown.advance)
+        write(where, names, target, form=format_, progress=shown)
 
 
 def history(
-    name: Annotated[str, typer.Argument(metavar="IMAGE", help="Name or id.")],
+    name: Image,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only ids.")] = False,
     no_trunc: Annotated[bool, typer.Option("--no-trunc", help="Full ids and commands.")] = False,
     human: Annotated[

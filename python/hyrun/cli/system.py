@@ -10,6 +10,7 @@ import typer
 from hyrun.errors import InvalidArgument
 
 from . import output
+from .arguments import Progress
 from .context import store
 
 group = typer.Typer(no_args_is_help=True, help="Look after the store. Example: hyrun system df")
@@ -141,6 +142,7 @@ def check(
         bool, typer.Option("--repair", "-r", help="Mend what can be mended without the network.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    progress_: Progress = "auto",
     format_: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help="json (one object a line), or a Go template.")
     ] = None,
@@ -150,10 +152,11 @@ def check(
     Exit status 1 when something is damaged, or still is after the repair.
     """
     from hyrun.check.checking import check as check_store
+    from hyrun.progress import progress
 
     where = store()
-    with output.progress("Reading layers", quiet=quiet or not sys.stderr.isatty()) as shown:
-        report = check_store(where, repair=repair, advance=shown.advance)
+    with progress(progress_, quiet=quiet) as shown:
+        report = check_store(where, repair=repair, progress=shown)
     if format_ is not None:
         output.emit(format_, headers=[], columns=[], items=[finding.view() for finding in report.findings])
     else:

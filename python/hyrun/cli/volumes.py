@@ -12,15 +12,13 @@ from hyrun.errors import HyrunError, InvalidArgument, NotFound, NotSupported
 from hyrun.store import Store
 from hyrun.volumes import Volume
 
-from . import completion, output
+from . import output
+from .arguments import Volumes
 from .context import store
 
 app = typer.Typer(name="volume", help="Work with volumes. Example: hyrun volume ls", no_args_is_help=True)
 
 _Format = Annotated[str | None, typer.Option("--format", "-f", metavar="FORMAT", help="json, or a Go template.")]
-_Names = Annotated[
-    list[str], typer.Argument(metavar="VOLUME...", show_default=False, autocompletion=completion.volumes)
-]
 
 
 @app.command(epilog="Example: hyrun volume create --label project=web data")
@@ -75,7 +73,7 @@ def list_(
 
 
 @app.command(epilog="Example: hyrun volume inspect --format '{{.Mountpoint}}' data")
-def inspect(names: _Names, format: _Format = None) -> None:
+def inspect(names: Volumes, format: _Format = None) -> None:
     """Print what is known of volumes as a JSON array, or by a template."""
     where = store()
     found: list[dict[str, object]] = []
@@ -95,7 +93,7 @@ def inspect(names: _Names, format: _Format = None) -> None:
 @app.command("rm", epilog="Example: hyrun volume rm data cache")
 @app.command("remove", hidden=True, epilog="Example: hyrun volume rm data cache")
 def remove(
-    names: _Names,
+    names: Volumes,
     force: Annotated[bool, typer.Option("--force", "-f", help="A volume that is not there is fine.")] = False,
 ) -> None:
     """Remove volumes with their data. One that a container references, running or not, stays."""

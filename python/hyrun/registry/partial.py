@@ -10,9 +10,15 @@ import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, flock
 
+from hyrun.claims import claimed
+from hyrun.staging import sweep
 from hyrun.store import Store
 
-from .transport import Transport
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .transport import Transport  # who removes old ones speaks to nobody
 
 #: Seconds after which nobody is expected to go on with a download.
 MAX_AGE = 7 * 24 * 3600
@@ -73,32 +79,73 @@ class partial:  # lower case: used as a function
 
 def discard(store: Store, name: str) -> None:
     """Remove what is left of a download whose layer is there: who made it was killed before it came to that."""
-    _remove(store.path("partial", name), 0)
+    _remove(store.path("partial", name), lambda age: True)
 
 
 def remove_old(store: Store, age: float = MAX_AGE) -> int:
     """Remove downloads that nobody has gone on with for ``age`` seconds; return their bytes."""
-    try:
-        names = os.listdir(store.path("partial"))
-    except FileNotFoundError:
+    return sum(_remove(store.path("partial", name), lambda found: found >= age) for name in _names(store))
+
+
+def prune(store: Store, wanted: Callable[[float], bool] = lambda age: True) -> int:
+    """Remove the downloads that are not going on and whose age in seconds ``wanted`` accepts; return their bytes.
+
+    While anybody pulls, all of them stay: that pull may be about to go on with one.
+    """
+    sweep(store)
+    if claimed(store):
         return 0
-    return sum(_remove(store.path("partial", name), age) for name in names)
+    return sum(_remove(store.path("partial", name), wanted) for name in _names(store))
 
 
-def _remove(path: str, age: float) -> int:
-    """Remove a file that nobody holds and that has not changed for ``age`` seconds; return its bytes."""
+def interrupted(store: Store) -> Iterator[tuple[str, int, float]]:
+    """Yield the downloads that are not going on: digest in hexadecimal, bytes, and age in seconds."""
+    if claimed(store):
+        return
+    for name in sorted(_names(store)):
+        descriptor = _take(store.path("partial", name))
+        if descriptor is None:
+            continue
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        yield name, status.st_size, time.time() - status.st_mtime
+
+
+def _names(store: Store) -> list[str]:
+    try:
+        return os.listdir(store.path("partial"))
+    except FileNotFoundError:
+        return []
+
+
+def _take(path: str) -> int | None:
+    """Return a descriptor that holds the lock of a file; None when somebody downloads it, or has done with it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return 0
+        return None
     try:
         flock(descriptor, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove(path: str, wanted: Callable[[float], bool]) -> int:
+    """Remove a file that nobody holds and whose age is wanted; return its bytes."""
+    descriptor = _take(path)
+    if descriptor is None:
+        return 0
+    try:
         status = os.fstat(descriptor)
-        if time.time() - status.st_mtime >= age:
+        if wanted(time.time() - status.st_mtime):
             os.unlink(path)
             return status.st_size
-    except (BlockingIOError, FileNotFoundError):
-        pass  # somebody downloads it, or has done with it
+    except FileNotFoundError:
+        pass  # whoever had it has done with it
     finally:
         os.close(descriptor)
     return 0

@@ -5,9 +5,10 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import NamedTuple, TypeVar
 
-from hyrun import _core
+from hyrun import _core, events
 from hyrun.claims import claim
 from hyrun.errors import ImageNotFound, NotFound, RegistryError, StorageError
+from hyrun.image_config import parse_config
 from hyrun.image_store import publish, publishing, refuse_reserved, sweep_now, tag
 from hyrun.images import HOST, read_record, read_tag, resolve
 from hyrun.layers import Layer, find, present
@@ -176,6 +177,8 @@ def _pull(
             stack.close()
             sweep_now(store)
             raise
+    labels = parse_config(config)["config"].get("Labels")
+    events.of_image(store, "pull", reference.familiar(), reference.familiar_name(), labels)
     return Pulled(reference, image_id, found.digest, before != image_id[7:])
 
 

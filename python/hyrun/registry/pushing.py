@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from hyrun import events
 from hyrun.errors import InvalidArgument, NotFound, RegistryError, StorageError
 from hyrun.image_config import Record
 from hyrun.image_inspect import diff_ids
@@ -68,7 +69,10 @@ def push(store: Store, reference: Reference, *, progress: Progress | None = None
         layers = _push_layers(store, client, image, reference, shown)
         if not exists(client, image.config_digest):
             _send_document(client, image, shown)
-        return _push_manifest(store, client, image, layers, reference, shown)
+        pushed = _push_manifest(store, client, image, layers, reference, shown)
+    labels = record["config"].get("Labels")
+    events.of_image(store, "push", reference.familiar(), reference.familiar_name(), labels)
+    return pushed
 
 
 def push_all(store: Store, reference: Reference, *, progress: Progress | None = None) -> list[Pushed]:

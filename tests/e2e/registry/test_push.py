@@ -237,3 +237,17 @@ def test_an_image_of_other_bytes_gets_a_manifest_that_names_them(
         assert hyrun.out("run", "--rm", f"{other.host}/push/zstd:1", "cat", "/data/word") == "hello"
     finally:
         other.close()
+
+
+def test_events_tell_of_pulls_and_pushes(hyrun: Hyrun, plain: Registry, pulled: str) -> None:
+    target = f"{plain.host}/told/box:1"
+    hyrun("tag", pulled, target)
+    hyrun("push", target)
+    lines = hyrun.lines(
+        "events", "--since", "0", "--until", "0s", "--filter", "type=image", "--filter", "event=pull",
+        "--filter", "event=push", "--format", "{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}",
+    )  # fmt: skip
+    assert lines == [
+        f"pull {pulled} {pulled.rpartition(':')[0]}",
+        f"push {target} {target.removesuffix(':1')}",
+    ]
