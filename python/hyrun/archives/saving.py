@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from hyrun.errors import InvalidArgument, StorageError
 from hyrun.image_store import publishing, tags
 from hyrun.images import HOST, resolve
+from hyrun.layer_tar import check_compression
 from hyrun.layer_tar import write as write_layer
 from hyrun.layers import Layer
 from hyrun.lineage import parent, read_config, refuse_unportable
@@ -45,18 +46,28 @@ def save(
     target: int,
     *,
     form: str = "docker-archive",
+    compression: str | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> None:
     """Write images to a descriptor. A name without a tag means all tags of that repository, as for docker.
 
-    ``form`` is one of ``FORMATS``; ``advance`` is called with the bytes of each layer. Raises NotFound, InvalidArgument
-    (``host``, or an image that stands on it), StorageError for a layer that is damaged: throw away what was written.
+    ``form`` is one of ``FORMATS``; ``compression`` is that of an OCI archive's layers, gzip without it; ``advance`` is
+    called with the bytes of each layer. Raises NotFound, InvalidArgument (``host``, or an image that stands on it),
+    StorageError for a layer that is damaged: throw away what was written.
     """
     if form not in FORMATS:
         raise InvalidArgument(f"format {form!r}: there are {', '.join(FORMATS)}")
+    if compression is not None:
+        check_compression(compression)
+        if form == "docker-archive":
+            raise InvalidArgument(
+                f"compression format {compression}: layers of a docker-archive are plain: --format oci"
+            )
+    if form != "docker-archive":
+        compression = compression or "gzip"
     with publishing(store):  # nothing is removed meanwhile
         images = chosen(store, names)
-        archive = _Archive(store, target, compressed=form != "docker-archive", advance=advance)
+        archive = _Archive(store, target, compression, advance=advance)
         with staging(store) as directory:
             manifests = [archive.add_image(image, directory) for image in images]
         archive.finish(images, manifests)
@@ -100,10 +111,13 @@ def _meant(store: Store, text: str, all_tags: dict[str, list[Reference]]) -> lis
 class _Archive:
     """A tar being written to a descriptor that need not be seekable. Its bytes depend on the images alone."""
 
-    def __init__(self, store: Store, target: int, *, compressed: bool, advance: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, store: Store, target: int, compression: str | None, *, advance: Callable[[int], None] | None
+    ) -> None:
         self._store = store
         self._target = target
-        self._compressed = compressed
+        #: None: a docker archive, whose layers are plain.
+        self._compression = compression
         self._advance = advance
         self._layers: dict[str, dict[str, Any]] = {}
         self._blobs: set[str] = set()
@@ -125,7 +139,7 @@ class _Archive:
         entries = []
         for image, manifest in zip(images, manifests, strict=True):
             for reference in image.references:
-                short = reference.full() if self._compressed else reference.tag
+                short = reference.full() if self._compression else reference.tag
                 annotations = {
                     "io.containerd.image.name": reference.full(),
                     "org.opencontainers.image.ref.name": short,
@@ -134,7 +148,7 @@ class _Archive:
             if not image.references:
                 entries.append(manifest)
         self._add("index.json", _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries}))
-        if not self._compressed:
+        if self._compression is None:
             listed = [
                 {
                     "Config": f"blobs/sha256/{image.name}",
@@ -148,7 +162,10 @@ class _Archive:
 
     def _layer(self, layer: Layer, directory: str) -> dict[str, Any]:
         if layer.diff_id not in self._layers:
-            self._layers[layer.diff_id] = self._packed(layer, directory) if self._compressed else self._plain(layer)
+            if self._compression is None:
+                self._layers[layer.diff_id] = self._plain(layer)
+            else:
+                self._layers[layer.diff_id] = self._packed(layer, directory, self._compression)
             if self._advance is not None:
                 self._advance(layer.size)
         return self._layers[layer.diff_id]
@@ -163,12 +180,12 @@ class _Archive:
         self._pad(size)
         return {"mediaType": _LAYER, "digest": f"sha256:{layer.diff_id}", "size": size}
 
-    def _packed(self, layer: Layer, directory: str) -> dict[str, Any]:
+    def _packed(self, layer: Layer, directory: str, compression: str) -> dict[str, Any]:
         path = os.path.join(directory, "layer")
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.unlink(path)
-            packed = write_layer(self._store, layer.diff_id, file, compression="gzip")
+            packed = write_layer(self._store, layer.diff_id, file, compression=compression)
             self._header(f"blobs/sha256/{packed.digest[7:]}", packed.compressed_size)
             os.lseek(file, 0, os.SEEK_SET)
             while data := os.read(file, 1 << 20):
@@ -176,7 +193,7 @@ class _Archive:
         finally:
             os.close(file)
         self._pad(packed.compressed_size)
-        return {"mediaType": f"{_LAYER}+gzip", "digest": packed.digest, "size": packed.compressed_size}
+        return {"mediaType": f"{_LAYER}+{compression}", "digest": packed.digest, "size": packed.compressed_size}
 
     def _blob(self, data: bytes, media_type: str) -> dict[str, Any]:
         name = hashlib.sha256(data).hexdigest()

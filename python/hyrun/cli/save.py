@@ -22,6 +22,9 @@ def save(
     format_: Annotated[
         str, typer.Option("--format", metavar="docker-archive|oci", help="For docker load, or an OCI layout.")
     ] = "docker-archive",
+    compression_format: Annotated[
+        str | None, typer.Option(metavar="gzip|zstd", help="Of the layers of an OCI layout; gzip without it.")
+    ] = None,
 ) -> None:
     """Write images to an archive that docker, podman, skopeo and hyrun load.
 
@@ -37,7 +40,7 @@ def save(
         destination(output) as target,
         progress("Saving layers", quiet=output is None or not sys.stderr.isatty()) as shown,
     ):
-        write(where, names, target, form=format_, advance=shown.advance)
+        write(where, names, target, form=format_, compression=compression_format, advance=shown.advance)
 
 
 def history(
