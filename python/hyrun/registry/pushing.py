@@ -81,6 +81,8 @@ def push_all(
     store: Store, reference: Reference, *, compression: str | None = None, progress: Progress | None = None
 ) -> list[Pushed]:
     """Push all tags of a repository that are here; errors as in ``push``."""
+    if compression is not None:
+        check_compression(compression)
     found = [each for listed in tags(store).values() for each in listed if each.name() == reference.name() and each.tag]
     if not found:
         raise NotFound(f"no image of {reference.name()} here: hyrun tag IMAGE {reference.name()}:TAG first")
