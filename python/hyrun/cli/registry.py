@@ -69,8 +69,8 @@ def push(
         str | None,
         typer.Option(
             metavar="gzip|zstd",
-            help="Compress all layers so, and write an OCI manifest if one was not. Without it, layers that were "
-            "pulled go as they came, others with gzip.",
+            help="Layers in this form, packed anew where they are not, in an OCI manifest. Without it, layers that "
+            "were pulled go as they came, others with gzip.",
         ),
     ] = None,
     quiet: _Quiet = False,
