@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hyrun.store import Store
+from support.layers import Layers
 from support.leaks import Snapshot, left_since
 from support.rootfs import Box, unpack_rootfs
 
@@ -99,3 +100,18 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def box(rootfs: Path, tmp_path: Path) -> Box:
     """Containers on that root file system."""
     return Box(rootfs, tmp_path)
+
+
+@pytest.fixture(params=["one thread", "several"])
+def layers(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Layers]:
+    """Each test of a layer runs without threads, as for a small one, and with those that a large one has."""
+    layers = Layers(tmp_path, request.param == "several")
+    yield layers
+    assert layers.outside() == layers.before
+    assert {path.name for path in tmp_path.iterdir()} - {f"layer{n + 1}" for n in range(layers.count)} <= {
+        "canary",
+        "archive",
+        "corpus",
+        "gnu",
+        "hyrun-run",
+    }

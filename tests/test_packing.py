@@ -40,6 +40,16 @@ EVERYTHING = [
     Node(b"-e", "file", b"", 0o1000, 0o10000000, 10**18, ()),
 ]
 
+#: What shrinks and what does not, in more than one piece of a gzip member.
+MIXED = os.urandom(700_000) + b"line\n" * 500_000 + os.urandom(600_000)
+
+
+def plain_of(data: bytes, compression: object) -> bytes:
+    """Return what other programs than hyrun read."""
+    if compression == "zstd":
+        return subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
+    return gzip.decompress(data) if compression == "gzip" else data
+
 
 def packed(tree: Path, **options: object) -> bytes:
     """Return the tar of a tree, after a look at what the function says of it."""
@@ -53,7 +63,7 @@ def packed(tree: Path, **options: object) -> bytes:
         data = file.read()
     assert result.digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
     assert result.compressed_size == len(data)
-    plain = gzip.decompress(data) if options.get("compression") == "gzip" else data
+    plain = plain_of(data, options.get("compression"))
     assert result.diff_id == f"sha256:{hashlib.sha256(plain).hexdigest()}"
     assert result.size == len(plain)
     return data
@@ -182,27 +192,67 @@ def test_the_order_of_creation_does_not_matter(tmp_path: Path) -> None:
     assert packed(trees[0]) == packed(trees[1])
 
 
-def test_gzip_is_one_member_that_does_not_depend_on_the_number_of_processors(tmp_path: Path, tree: Path) -> None:
-    (tree / "mixed").write_bytes(os.urandom(700_000) + b"line\n" * 500_000 + os.urandom(600_000))
+def test_gzip_is_one_member(tmp_path: Path, tree: Path) -> None:
+    (tree / "mixed").write_bytes(MIXED)
     data = packed(tree, compression="gzip")
     (tmp_path / "layer.gz").write_bytes(data)
     assert subprocess.run(["gzip", "-dc", tmp_path / "layer.gz"], capture_output=True, check=True).stdout == packed(
         tree
     )
     assert len(data) < 1_500_000
+
+
+def test_zstd_is_frames_of_4_mib_with_checksums(tmp_path: Path, tree: Path) -> None:
+    (tree / "mixed").write_bytes(MIXED * 3)
+    data = packed(tree, compression="zstd")
+    assert len(data) < 5_000_000
+    (tmp_path / "layer.zst").write_bytes(data)
+    subprocess.run(["zstd", "-t", tmp_path / "layer.zst"], check=True, capture_output=True)
+    said = subprocess.run(["zstd", "-lv", tmp_path / "layer.zst"], check=True, capture_output=True, text=True).stdout
+    assert "# Zstandard Frames: 3\n" in said
+    assert "Check: XXH64" in said
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_a_layer_packed_twice_is_the_same_on_any_number_of_processors(tree: Path, compression: str) -> None:
+    (tree / "mixed").write_bytes(MIXED * 3)
+    data = packed(tree, compression=compression)
+    assert packed(tree, compression=compression) == data
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
-        assert packed(tree, compression="gzip") == data
+        assert packed(tree, compression=compression) == data
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_more_than_a_gibibyte_of_zeros_is_packed_and_read_again(tmp_path: Path, tree: Path, compression: str) -> None:
+    """No reader's limit for bombs is passed: neither the one from 64 MiB on nor the one from 1 GiB on."""
+    with open(tree / "zeros", "wb") as file:
+        file.truncate((1 << 30) + (64 << 20))
+    descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with tempfile.TemporaryFile() as stored:
+            result = _core.pack_layer(descriptor, stored.fileno(), compression=compression)
+            (tmp_path / "copy").mkdir()
+            read = _core.unpack_layer(stored.fileno(), str(tmp_path / "copy"), offset=0)
+    finally:
+        os.close(descriptor)
+    assert (read.diff_id, read.digest) == (result.diff_id, result.digest)
+
+
+def test_a_compression_that_is_not_there_is_refused(tree: Path) -> None:
+    with pytest.raises(ValueError, match="none, gzip and zstd"):
+        packed(tree, compression="xz")
 
 
 def test_an_empty_tree_is_one_entry(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir(mode=0o700)
     assert tarfile.open(fileobj=io.BytesIO(packed(tree))).getnames() == ["."]
-    assert gzip.decompress(packed(tree, compression="gzip")) == packed(tree)
+    for compression in ("gzip", "zstd"):
+        assert plain_of(packed(tree, compression=compression), compression) == packed(tree)
 
 
 # What overlayfs says

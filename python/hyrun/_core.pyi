@@ -524,10 +524,10 @@ def pack_layer(
     The same tree gives the same bytes: sorted names, ustar headers with PAX records for what those cannot hold.
     Overlayfs's whiteouts and opaque directories become OCI's; with ``whiteouts=False`` the tree is a whole root file
     system, where such names are files like others. Owners, modes, times in nanoseconds, hard links, devices, ``user.*``
-    attributes, file capabilities and ACLs are kept; holes are written as zeros. ``compression`` is ``none`` or ``gzip``
-    (the same bytes on any number of processors). The tree may change meanwhile: what vanishes is left out, a file that
-    grows is cut. ``meter`` counts bytes of the plain tar. Raises ``hyrun.errors.StorageError`` for what no layer can
-    hold (a name that begins with ``.wh.``), OSError when the disk or the reader refuses.
+    attributes, file capabilities and ACLs are kept; holes are written as zeros. ``compression`` is ``none``,
+    ``gzip`` or ``zstd`` (the same bytes on any number of processors). The tree may change meanwhile: what vanishes is
+    left out, a file that grows is cut. ``meter`` counts bytes of the plain tar. Raises ``hyrun.errors.StorageError``
+    for what no layer can hold (a name that begins with ``.wh.``), OSError when the disk or the reader refuses.
     """
 
 def assemble_layer(

@@ -8,10 +8,20 @@ keeps its id when it is saved or pushed, whatever program made its layers.
 import os
 
 from . import _core
-from .errors import NotFound, StorageError
+from .errors import InvalidArgument, NotFound, StorageError
 from .store import Store
 
+#: How a layer can be compressed on its way out; the names are podman's.
+COMPRESSIONS = ("gzip", "zstd")
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def check_compression(name: str) -> str:
+    """Return the name of a compression that there is. Raises InvalidArgument."""
+    if name not in COMPRESSIONS:
+        raise InvalidArgument(f"compression format {name!r}: there are {' and '.join(COMPRESSIONS)}")
+    return name
 
 
 def write(
@@ -19,9 +29,9 @@ def write(
 ) -> _core.Packed:
     """Write the tar of the layer ``name`` (diff id in hexadecimal) to the descriptor ``target``.
 
-    ``compression`` is ``none`` or ``gzip``; ``meter`` counts bytes of the plain tar. Returns sizes and digests. Raises
-    NotFound; StorageError when the layer is not what it was when it was stored, which is known only once everything is
-    written: throw it away then.
+    ``compression`` is ``none``, ``gzip`` or ``zstd``; ``meter`` counts bytes of the plain tar. Returns sizes and
+    digests. Raises NotFound; StorageError when the layer is not what it was when it was stored, which is known only
+    once everything is written: throw it away then.
     """
     try:
         directory = os.open(store.path("layers", name), _DIRECTORY)

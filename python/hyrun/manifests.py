@@ -127,6 +127,19 @@ def flat(item: Descriptor, document: Callable[[Descriptor], bytes], depth: int =
     return [leaf for below in listed(index, what) for leaf in flat(below, document, depth + 1)]
 
 
+def layer_compression(media_type: str) -> str | None:
+    """Return what a layer's media type says: ``gzip``, ``zstd``, or None for a plain tar."""
+    return next((word for word in ("gzip", "zstd") if media_type.endswith((f"+{word}", f".{word}"))), None)
+
+
+def oci_layer(media_type: str) -> str:
+    """Return the media type that a layer has in an OCI manifest; Docker's types are for Docker's manifests only."""
+    if not media_type.startswith("application/vnd.docker."):
+        return media_type
+    compression = layer_compression(media_type)
+    return f"{_LAYERS[0]}+{compression}" if compression else _LAYERS[0]
+
+
 def read_manifest(data: bytes, digest: str, media_type: str, shown: str) -> Manifest:
     """Check the manifest of the image that errors call ``shown``. Raises StorageError."""
     manifest = unambiguous(parse_object(data, f"manifest {digest}"), f"manifest {digest}", media_type)

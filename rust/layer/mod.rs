@@ -4,7 +4,7 @@
 //! [`source`] (plain bytes, diff id), [`reader`] (tar headers to entries), [`unpack`] (entries to files below one
 //! descriptor). [`pipeline`] gives the stages of a large layer a thread each; docs/layers.md has the rules.
 //! And back: [`pack`] (a tree to headers and contents) or [`recipe`] (the tar that a layer was unpacked from), then
-//! [`output`] (digests, compression, bytes). [`changes`] compares a writable layer with what is below it.
+//! [`output`] (digests, bytes) through an [`encoder`]. [`changes`] compares a writable layer with what is below it.
 //! Source: OCI image-spec, layer.md; kernel, filesystems/overlayfs.rst.
 mod attributes;
 mod changes;
@@ -12,9 +12,11 @@ mod chunk;
 mod content;
 mod decoder;
 mod deflate;
+mod encoder;
 mod entry;
 mod error;
 mod frame;
+mod frames;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gzip;
@@ -35,6 +37,7 @@ mod parents;
 mod path;
 mod pax;
 mod pipeline;
+mod pool;
 pub mod python;
 mod reader;
 mod recipe;
@@ -53,6 +56,8 @@ mod limits {
     /// More plain bytes per compressed byte than this, from so many plain bytes on, is a bomb. Deflate cannot
     /// pass 1032, so the second row is the one for gzip; real layers stay below 100.
     pub(super) const RATIOS: [(u64, u64); 2] = [(64 << 20, 2000), (1 << 30, 500)];
+    /// What is compressed here stays below all of them: pieces that get shorter are padded.
+    pub(super) const WRITTEN: usize = 400;
     /// The payload of one PAX header or GNU long name, which is read into memory.
     pub(super) const EXTENSION: u64 = 1 << 20;
     /// One component of a path (NAME_MAX).

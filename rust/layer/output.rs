@@ -5,23 +5,15 @@ use nix::errno::Errno;
 use nix::unistd::write;
 use sha2::{Digest, Sha256};
 
-use super::deflate::Gzip;
+use super::encoder::{Compression, Encoder};
 use super::error::{Error, Result};
 use super::input::digest_of;
 use super::meter::Meter;
+use super::pool;
 use super::source::Totals;
 use crate::fs::Failure;
 
-/// Bytes that are hashed, compressed and written at once.
-const CHUNK: usize = 512 << 10;
 const ZEROS: [u8; 4096] = [0; 4096];
-
-/// How the bytes are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
-    None,
-    Gzip,
-}
 
 /// A descriptor, and the digest and number of the bytes that went to it.
 pub(super) struct Drain<'fd> {
@@ -54,24 +46,24 @@ pub(super) struct Output<'fd> {
     filled: usize,
     hasher: Sha256,
     size: u64,
-    gzip: Option<Gzip>,
+    encoder: Encoder,
     drain: Drain<'fd>,
     meter: Option<&'fd Meter>,
 }
 
 impl<'fd> Output<'fd> {
     pub(super) fn new(target: BorrowedFd<'fd>, compression: Compression) -> Result<Self> {
-        let gzip = match compression {
-            Compression::None => None,
-            Compression::Gzip => Some(Gzip::new()?),
-        };
+        Self::with_threads(target, compression, pool::threads())
+    }
+
+    fn with_threads(target: BorrowedFd<'fd>, compression: Compression, threads: usize) -> Result<Self> {
+        let encoder = Encoder::new(compression, threads)?;
         // One hash serves both when nothing is compressed.
-        let hasher = gzip.as_ref().map(|_| Sha256::new());
+        let hasher = (compression != Compression::None).then(Sha256::new);
         let mut drain = Drain { target, hasher, size: 0 };
-        if gzip.is_some() {
-            drain.write(&Gzip::HEADER)?;
-        }
-        Ok(Self { buffer: vec![0; CHUNK], filled: 0, hasher: Sha256::new(), size: 0, gzip, drain, meter: None })
+        encoder.begin(&mut drain)?;
+        let buffer = vec![0; encoder.piece()];
+        Ok(Self { buffer, filled: 0, hasher: Sha256::new(), size: 0, encoder, drain, meter: None })
     }
 
     /// Tell how much of the plain stream is through.
@@ -120,10 +112,7 @@ impl<'fd> Output<'fd> {
         if let Some(meter) = self.meter {
             meter.add(rest.len());
         }
-        match self.gzip {
-            Some(gzip) => gzip.finish(rest, self.size, &mut self.drain)?,
-            None => self.drain.write(&rest)?,
-        }
+        self.encoder.finish(rest, self.size, &mut self.drain)?;
         let diff_id = digest_of(&self.hasher);
         Ok(Totals {
             digest: self.drain.hasher.as_ref().map_or_else(|| diff_id.clone(), digest_of),
@@ -141,18 +130,94 @@ impl<'fd> Output<'fd> {
             meter.add(bytes.len());
         }
         self.filled = 0;
-        match &mut self.gzip {
-            None => self.drain.write(&self.buffer),
-            Some(gzip) => {
-                let full = std::mem::take(&mut self.buffer);
-                self.buffer = gzip.compress(full, &mut self.drain)?;
-                Ok(())
-            }
-        }
+        let full = std::mem::take(&mut self.buffer);
+        self.buffer = self.encoder.compress(full, &mut self.drain)?;
+        Ok(())
     }
 }
 
 /// An error of this side of the machine, not of the layer.
 pub(super) fn failed(errno: Errno) -> Error {
     Failure::at("")(errno).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    use super::*;
+    use crate::layer::decoder::Decoder;
+    use crate::layer::input::{Input, Origin, Raw};
+    use crate::layer::limits;
+
+    /// Bytes of which some repeat: neither all alike nor all different.
+    fn content(size: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut bytes = Vec::with_capacity(size);
+        while bytes.len() < size {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let word = state.to_le_bytes();
+            let times = 1 + (state >> 28) as usize;
+            bytes.extend(word.iter().cycle().take(4 * times));
+        }
+        bytes.truncate(size);
+        bytes
+    }
+
+    fn written(content: &[u8], compression: Compression, threads: usize) -> (File, Totals) {
+        let file = File::from(memfd_create(c"output", MFdFlags::MFD_CLOEXEC).unwrap());
+        let mut output = Output::with_threads(file.as_fd(), compression, threads).unwrap();
+        output.write(content).unwrap();
+        let totals = output.finish().unwrap();
+        (file, totals)
+    }
+
+    /// What a file decodes to, of so many bytes at most, and the digest of what is stored.
+    fn plain_of(file: &File, most: usize) -> (Vec<u8>, String) {
+        let input = Input::here(Raw::new(file.as_fd(), Origin::Window { offset: 0, end: None }));
+        let mut decoder = Decoder::new(input).unwrap();
+        let mut plain = vec![0; most];
+        let count = decoder.fill(&mut plain).unwrap();
+        plain.truncate(count);
+        (plain, decoder.stored().unwrap().digest)
+    }
+
+    #[test]
+    fn the_bytes_do_not_depend_on_the_number_of_threads() {
+        let content = content((9 << 20) + 5);
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let alone = written(&content, compression, 1).1;
+            for threads in [2, 5] {
+                let totals = written(&content, compression, threads).1;
+                assert_eq!(alone.digest, totals.digest, "{compression:?} with {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for size in [0, 1, 512 << 10, (4 << 20) + 1] {
+            let content = content(size);
+            for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+                let (file, totals) = written(&content, compression, 2);
+                assert_eq!(totals.size, size as u64);
+                let (plain, stored) = plain_of(&file, size + 1);
+                assert!(plain == content, "{compression:?}, {size} bytes");
+                assert_eq!(stored, totals.digest);
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_are_not_so_short_that_a_reader_takes_them_for_a_bomb() {
+        let zeros = vec![0; 10 << 20];
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let (file, totals) = written(&zeros, compression, 2);
+            assert!(limits::RATIOS.iter().all(|(_, ratio)| totals.size / ratio < totals.compressed_size));
+            assert_eq!(plain_of(&file, zeros.len() + 1).0, zeros);
+        }
+    }
 }

@@ -7,8 +7,9 @@ use nix::errno::Errno;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::encoder::Compression;
 use super::meter::Meter;
-use super::output::{Compression, Output};
+use super::output::Output;
 use super::pack::{self, Counts, Form};
 use super::python::{os_failure, raised};
 use super::source::Totals;
@@ -146,7 +147,8 @@ fn compression_of(word: &str) -> PyResult<Compression> {
     match word {
         "none" => Ok(Compression::None),
         "gzip" => Ok(Compression::Gzip),
-        _ => Err(PyValueError::new_err(format!("compression {word:?}: there are none and gzip"))),
+        "zstd" => Ok(Compression::Zstd),
+        _ => Err(PyValueError::new_err(format!("compression {word:?}: there are none, gzip and zstd"))),
     }
 }
 

@@ -1,6 +1,5 @@
 """`save` and `history`: images leave the store as they came, and other engines read them."""
 
-import gzip
 import hashlib
 import io
 import json
@@ -154,15 +153,17 @@ def skopeo(*arguments: str) -> str:
     return subprocess.run(["skopeo", *arguments], capture_output=True, check=True, text=True).stdout
 
 
-def test_skopeo_copies_both_forms(hyrun: Hyrun) -> None:
+def test_skopeo_copies_every_form(hyrun: Hyrun) -> None:
     image = foreign_archive(hyrun.cwd / "in.tar")
     hyrun("load", "-i", "in.tar")
-    for form, source in (
+    for form, source, *options in (
         ("docker-archive", "docker-archive:docker-archive.tar:foreign:1"),
         ("oci", "oci-archive:oci.tar"),
+        ("oci", "oci-archive:oci.tar", "--compression-format", "zstd"),
     ):
-        hyrun("save", "--format", form, "-o", f"{form}.tar", "foreign:1")
+        hyrun("save", "--format", form, *options, "-o", f"{form}.tar", "foreign:1")
         path, name = source.split(":", 1)[1], f"copy-{form}"
+        shutil.rmtree(hyrun.cwd / name, ignore_errors=True)
         skopeo("copy", f"{source.split(':')[0]}:{hyrun.cwd}/{path}", f"dir:{hyrun.cwd}/{name}")
         manifest = json.loads((hyrun.cwd / name / "manifest.json").read_text())
         assert manifest["config"]["digest"] == image
@@ -236,14 +237,45 @@ def test_steps_without_a_layer_have_no_size(hyrun: Hyrun) -> None:
     assert hyrun.lines("history", "--format", "{{.CreatedBy}} {{.Size}}", "-H", "steps:1") == ["ENV 0B", "COPY 10.2kB"]
 
 
-def test_gzip_layers_of_an_oci_archive_are_those_of_the_configuration(hyrun: Hyrun) -> None:
-    hyrun("save", "--format", "oci", "-o", "out.tar", "filled")
+@pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
+def test_layers_of_an_oci_archive_are_those_of_the_configuration(hyrun: Hyrun, compression: str | None) -> None:
+    chosen = () if compression is None else ("--compression-format", compression)
+    hyrun("save", "--format", "oci", *chosen, "-o", "out.tar", "filled")
+    compression = compression or "gzip"
     index = document(hyrun.cwd / "out.tar", "index.json")
     manifest = document(hyrun.cwd / "out.tar", f"blobs/sha256/{index['manifests'][0]['digest'][7:]}")
     config = document(hyrun.cwd / "out.tar", f"blobs/sha256/{manifest['config']['digest'][7:]}")
     with tarfile.open(hyrun.cwd / "out.tar") as archive:
         for layer, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
-            assert layer["mediaType"].endswith("tar+gzip")
+            assert layer["mediaType"] == f"application/vnd.oci.image.layer.v1.tar+{compression}"
             content = archive.extractfile(f"blobs/sha256/{layer['digest'][7:]}")
             assert content is not None
-            assert images.sha256(gzip.decompress(content.read())) == diff_id
+            plain = subprocess.run([compression, "-dc"], input=content.read(), capture_output=True, check=True).stdout
+            assert images.sha256(plain) == diff_id
+
+
+def test_an_archive_with_zstd_layers_is_the_same_each_time_and_the_image_keeps_its_id(
+    hyrun: Hyrun, tmp_path: Path
+) -> None:
+    image = foreign_archive(hyrun.cwd / "in.tar")
+    hyrun("load", "-i", "in.tar")
+    for name in ("one.tar", "two.tar"):
+        hyrun("save", "--format", "oci", "--compression-format", "zstd", "-o", name, "foreign:1")
+    assert (hyrun.cwd / "one.tar").read_bytes() == (hyrun.cwd / "two.tar").read_bytes()
+    other = second_store(hyrun, tmp_path)
+    assert hyrun.out("load", "-i", "one.tar", env=other) == "Loaded image: foreign:1"
+    assert hyrun.out("images", "-q", "--no-trunc", env=other) == image
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--format", "oci", "--compression-format", "zstd:chunked"), "'zstd:chunked': there are gzip and zstd"),
+        (("--format", "oci", "--compression-format", ""), "'': there are gzip and zstd"),
+        (("--compression-format", "xz"), "'xz': there are gzip and zstd"),
+        (("--compression-format", "zstd"), "layers of a docker-archive are plain: --format oci"),
+    ],
+)
+def test_a_compression_that_is_not_there_is_refused(hyrun: Hyrun, arguments: tuple[str, ...], expected: str) -> None:
+    assert expected in hyrun.refused("save", *arguments, "-o", "out.tar", "busybox", code=1)
+    assert not (hyrun.cwd / "out.tar").exists()

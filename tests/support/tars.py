@@ -86,6 +86,11 @@ def pax(*records: tuple[bytes, bytes], kind: bytes = b"x") -> bytes:
     return header(b"pax", kind=kind, size=b"%011o\0" % len(data)) + padded(data)
 
 
+def base_256(number: int) -> bytes:
+    """Return a field of twelve bytes as GNU tar writes what octal digits cannot hold."""
+    return b"\x80" + number.to_bytes(11, "big")
+
+
 def padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 512)
 

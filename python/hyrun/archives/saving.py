@@ -19,6 +19,7 @@ from hyrun.errors import InvalidArgument, StorageError
 from hyrun.image_config import parse_config
 from hyrun.image_store import publishing, tags
 from hyrun.images import HOST, resolve
+from hyrun.layer_tar import check_compression
 from hyrun.layer_tar import write as write_layer
 from hyrun.layers import Layer
 from hyrun.lineage import parent, read_config, refuse_unportable
@@ -48,22 +49,31 @@ def save(
     target: int,
     *,
     form: str = "docker-archive",
+    compression: str | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write images to a descriptor. A name without a tag means all tags of that repository, as for docker.
 
-    ``form`` is one of ``FORMATS``; each layer is a part of ``progress``, by the bytes of its plain tar. Raises
-    NotFound, InvalidArgument (``host``, or an image that stands on it), StorageError for a layer that is damaged: throw
-    away what was written.
+    ``form`` is one of ``FORMATS``; ``compression`` is that of an OCI archive's layers, gzip without it; each layer is a
+    part of ``progress``, by the bytes of its plain tar. Raises NotFound, InvalidArgument (``host``, or an image that
+    stands on it), StorageError for a layer that is damaged: throw away what was written.
     """
     if form not in FORMATS:
         raise InvalidArgument(f"format {form!r}: there are {', '.join(FORMATS)}")
+    if compression is not None:
+        check_compression(compression)
+        if form == "docker-archive":
+            raise InvalidArgument(
+                f"compression format {compression}: layers of a docker-archive are plain: --format oci"
+            )
+    if form != "docker-archive":
+        compression = compression or "gzip"
     with publishing(store):  # nothing is removed meanwhile
         images = chosen(store, names)
         shown = progress or Progress()
         for layer in {layer.diff_id: layer for image in images for layer in image.layers}.values():
             shown.item(layer.diff_id[:12], "Waiting", layer.size)
-        archive = _Archive(store, target, compressed=form != "docker-archive", progress=shown)
+        archive = _Archive(store, target, compression, shown)
         with staging(store) as directory:
             manifests = [archive.add_image(image, directory) for image in images]
         archive.finish(images, manifests)
@@ -111,10 +121,11 @@ def _meant(store: Store, text: str, all_tags: dict[str, list[Reference]]) -> lis
 class _Archive:
     """A tar being written to a descriptor that need not be seekable. Its bytes depend on the images alone."""
 
-    def __init__(self, store: Store, target: int, *, compressed: bool, progress: Progress) -> None:
+    def __init__(self, store: Store, target: int, compression: str | None, progress: Progress) -> None:
         self._store = store
         self._target = target
-        self._compressed = compressed
+        #: None: a docker archive, whose layers are plain.
+        self._compression = compression
         self._progress = progress
         self._layers: dict[str, dict[str, Any]] = {}
         self._blobs: set[str] = set()
@@ -136,7 +147,7 @@ class _Archive:
         entries = []
         for image, manifest in zip(images, manifests, strict=True):
             for reference in image.references:
-                short = reference.full() if self._compressed else reference.tag
+                short = reference.full() if self._compression else reference.tag
                 annotations = {
                     "io.containerd.image.name": reference.full(),
                     "org.opencontainers.image.ref.name": short,
@@ -145,7 +156,7 @@ class _Archive:
             if not image.references:
                 entries.append(manifest)
         self._add("index.json", _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries}))
-        if not self._compressed:
+        if self._compression is None:
             listed = [
                 {
                     "Config": f"blobs/sha256/{image.name}",
@@ -162,9 +173,10 @@ class _Archive:
             meter = _core.Meter()
             self._progress.item(layer.diff_id[:12], "Saving layer")
             self._progress.follow(layer.diff_id[:12], meter)
-            self._layers[layer.diff_id] = (
-                self._packed(layer, directory, meter) if self._compressed else self._plain(layer, meter)
-            )
+            if self._compression is None:
+                self._layers[layer.diff_id] = self._plain(layer, meter)
+            else:
+                self._layers[layer.diff_id] = self._packed(layer, directory, self._compression, meter)
             self._progress.item(layer.diff_id[:12], "Layer saved")
         return self._layers[layer.diff_id]
 
@@ -178,12 +190,12 @@ class _Archive:
         self._pad(size)
         return {"mediaType": _LAYER, "digest": f"sha256:{layer.diff_id}", "size": size}
 
-    def _packed(self, layer: Layer, directory: str, meter: _core.Meter) -> dict[str, Any]:
+    def _packed(self, layer: Layer, directory: str, compression: str, meter: _core.Meter) -> dict[str, Any]:
         path = os.path.join(directory, "layer")
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.unlink(path)
-            packed = write_layer(self._store, layer.diff_id, file, compression="gzip", meter=meter)
+            packed = write_layer(self._store, layer.diff_id, file, compression=compression, meter=meter)
             self._header(f"blobs/sha256/{packed.digest[7:]}", packed.compressed_size)
             os.lseek(file, 0, os.SEEK_SET)
             while data := os.read(file, 1 << 20):
@@ -191,7 +203,7 @@ class _Archive:
         finally:
             os.close(file)
         self._pad(packed.compressed_size)
-        return {"mediaType": f"{_LAYER}+gzip", "digest": packed.digest, "size": packed.compressed_size}
+        return {"mediaType": f"{_LAYER}+{compression}", "digest": packed.digest, "size": packed.compressed_size}
 
     def _blob(self, data: bytes, media_type: str) -> dict[str, Any]:
         name = hashlib.sha256(data).hexdigest()

@@ -72,6 +72,14 @@ def push(
     all_tags: Annotated[
         bool, typer.Option("--all-tags", "-a", help="All tags of the repository that are here.")
     ] = False,
+    compression_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="gzip|zstd",
+            help="Layers in this form, packed anew where they are not, in an OCI manifest. Without it, layers that "
+            "were pulled go as they came, others with gzip.",
+        ),
+    ] = None,
     quiet: _Quiet = False,
     progress_: Progress = "auto",
 ) -> None:
@@ -90,9 +98,9 @@ def push(
         raise InvalidArgument(f"--all-tags and {name}: a tag cannot be chosen then: leave one of the two out")
     with progress(progress_, quiet=quiet) as shown:
         if all_tags:
-            done = pushing.push_all(store(), reference, progress=shown)
+            done = pushing.push_all(store(), reference, compression=compression_format, progress=shown)
         else:
-            done = [pushing.push(store(), reference, progress=shown)]
+            done = [pushing.push(store(), reference, compression=compression_format, progress=shown)]
     for each in done:
         typer.echo(each.reference.full())
 

@@ -27,6 +27,9 @@ def save(
     format_: Annotated[
         str, typer.Option("--format", metavar="docker-archive|oci", help="For docker load, or an OCI layout.")
     ] = "docker-archive",
+    compression_format: Annotated[
+        str | None, typer.Option(metavar="gzip|zstd", help="Of the layers of an OCI layout; gzip without it.")
+    ] = None,
     progress_: Progress = "auto",
 ) -> None:
     """Write images to an archive that docker, podman, skopeo and hyrun load.
@@ -43,7 +46,7 @@ def save(
         destination(output) as target,
         progress(progress_, quiet=progress_ == "auto" and feeds_another(target)) as shown,
     ):
-        write(where, names, target, form=format_, progress=shown)
+        write(where, names, target, form=format_, compression=compression_format, progress=shown)
 
 
 def history(

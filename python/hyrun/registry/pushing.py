@@ -12,8 +12,9 @@ from hyrun.image_config import Record
 from hyrun.image_inspect import diff_ids
 from hyrun.image_store import put_blob, records, tags
 from hyrun.images import HOST, read_record, read_tag
+from hyrun.layer_tar import check_compression
 from hyrun.lineage import refuse_unportable
-from hyrun.manifests import MANIFESTS, Descriptor, Manifest, read_manifest
+from hyrun.manifests import MANIFESTS, Descriptor, Manifest, layer_compression, oci_layer, read_manifest
 from hyrun.progress import Progress
 from hyrun.references import Reference
 from hyrun.store import Store
@@ -47,12 +48,17 @@ class _Image(NamedTuple):
     manifest_data: bytes
 
 
-def push(store: Store, reference: Reference, *, progress: Progress | None = None) -> Pushed:
+def push(
+    store: Store, reference: Reference, *, compression: str | None = None, progress: Progress | None = None
+) -> Pushed:
     """Push the image of that name to where the name says.
 
-    An image that came from a registry keeps its manifest, and so its digest. Raises NotFound, InvalidArgument (an image
-    that is not whole without a directory of this machine), RegistryError and StorageError.
+    An image that came from a registry keeps its manifest, and so its digest, unless ``compression`` (``gzip`` or
+    ``zstd``) is not what its layers have: those are packed anew then, for an OCI manifest. Raises NotFound,
+    InvalidArgument (an image that is not whole without a directory of this machine), RegistryError and StorageError.
     """
+    if compression is not None:
+        check_compression(compression)
     shown = progress or Progress()
     if reference.familiar() == f"{HOST}:latest":
         raise InvalidArgument(f"{HOST} cannot be pushed: it is this machine's own root file system")
@@ -66,7 +72,7 @@ def push(store: Store, reference: Reference, *, progress: Progress | None = None
     with Transport(hosts.read()) as transport:
         (endpoint,) = endpoints.of(reference, transport.hosts, mirrors=False)
         client = Client(transport, endpoint, warn=lambda text: shown.say(f"Warning: {text}"))
-        layers = _push_layers(store, client, image, reference, shown)
+        layers = _push_layers(store, client, image, compression, reference, shown)
         if not exists(client, image.config_digest):
             _send_document(client, image, shown)
         pushed = _push_manifest(store, client, image, layers, reference, shown)
@@ -75,12 +81,16 @@ def push(store: Store, reference: Reference, *, progress: Progress | None = None
     return pushed
 
 
-def push_all(store: Store, reference: Reference, *, progress: Progress | None = None) -> list[Pushed]:
+def push_all(
+    store: Store, reference: Reference, *, compression: str | None = None, progress: Progress | None = None
+) -> list[Pushed]:
     """Push all tags of a repository that are here; errors as in ``push``."""
+    if compression is not None:
+        check_compression(compression)
     found = [each for listed in tags(store).values() for each in listed if each.name() == reference.name() and each.tag]
     if not found:
         raise NotFound(f"no image of {reference.name()} here: hyrun tag IMAGE {reference.name()}:TAG first")
-    return [push(store, each, progress=progress) for each in sorted(found, key=Reference.full)]
+    return [push(store, each, compression=compression, progress=progress) for each in sorted(found, key=Reference.full)]
 
 
 def _image(store: Store, record: Record, reference: Reference) -> _Image:
@@ -110,10 +120,14 @@ def _media_type(data: bytes) -> str:
 
 
 def _push_layers(
-    store: Store, client: Client, image: _Image, reference: Reference, progress: Progress
+    store: Store, client: Client, image: _Image, compression: str | None, reference: Reference, progress: Progress
 ) -> dict[str, Descriptor]:
     """Bring all layers there, several at once; return their descriptors by diff id."""
     promised = {} if image.manifest is None else dict(zip(image.diff_ids, image.manifest.layers, strict=True))
+    if compression is not None:
+        promised = {
+            diff_id: layer for diff_id, layer in promised.items() if layer_compression(layer.media_type) == compression
+        }
     neighbours = _neighbours(store, reference)
     unique = list(dict.fromkeys(image.diff_ids))
     for diff_id in unique:
@@ -122,7 +136,14 @@ def _push_layers(
         try:
             futures = [
                 pool.submit(
-                    _push_layer, store, client, diff_id, promised.get(diff_id), neighbours.get(diff_id, ()), progress
+                    _push_layer,
+                    store,
+                    client,
+                    diff_id,
+                    compression,
+                    promised.get(diff_id),
+                    neighbours.get(diff_id, ()),
+                    progress,
                 )
                 for diff_id in unique
             ]
@@ -137,6 +158,7 @@ def _push_layer(
     store: Store,
     client: Client,
     diff_id: str,
+    compression: str | None,
     promised: Descriptor | None,
     neighbours: Iterable[str],
     progress: Progress,
@@ -150,7 +172,7 @@ def _push_layer(
             if mount(client, promised.digest, neighbour):
                 progress.item(shown, f"Mounted from {neighbour}")
                 return promised
-    blob = layer_blob(store, diff_id)
+    blob = layer_blob(store, diff_id, compression)
     try:
         same = promised is not None and promised.digest == blob.digest
         if not same and exists(client, blob.digest):
@@ -221,7 +243,9 @@ def _new_manifest(image: _Image, layers: list[Descriptor]) -> bytes:
         "schemaVersion": 2,
         "mediaType": _OCI_MANIFEST,
         "config": {"mediaType": _OCI_CONFIG, "digest": image.config_digest, "size": len(image.config)},
-        "layers": [{"mediaType": item.media_type, "digest": item.digest, "size": item.size} for item in layers],
+        "layers": [
+            {"mediaType": oci_layer(item.media_type), "digest": item.digest, "size": item.size} for item in layers
+        ],
     }
     return json.dumps(document, separators=(",", ":")).encode()
 

@@ -33,25 +33,35 @@ class LayerBlob(NamedTuple):
     media_type: str
 
 
-def layer_blob(store: Store, diff_id: str) -> LayerBlob:
+def layer_blob(store: Store, diff_id: str, compression: str | None = None) -> LayerBlob:
     """Return the bytes to send for a layer (hexadecimal diff id).
 
-    Those that it came with from a registry, so that its digest is the same everywhere; otherwise its tar, packed anew
-    with gzip, which gives the same bytes each time. Raises StorageError for a layer that is damaged.
+    Those that it came with from a registry, so that its digest is the same everywhere, unless ``compression`` names
+    another form; otherwise its tar, packed anew in that form (gzip without it), which gives the same bytes each time.
+    Raises StorageError for a layer that is damaged.
     """
     blob = kept(store, diff_id)
+    form = None if blob is None else _form(blob.fd)
+    if blob is not None and compression not in (None, form):
+        os.close(blob.fd)
+        blob = None
     if blob is None:
+        form = compression or "gzip"
         # Without a name: it goes with the descriptor, whatever happens.
         fd = os.open(store.path("tmp"), os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
         try:
-            packed = layer_tar.write(store, diff_id, fd, compression="gzip")
+            packed = layer_tar.write(store, diff_id, fd, compression=form)
         except BaseException:
             os.close(fd)
             raise
-        return LayerBlob(fd, packed.digest, packed.compressed_size, f"{_OCI_LAYER}+gzip")
-    magic = os.pread(blob.fd, 4, 0)
-    suffix = "+gzip" if magic[:2] == b"\x1f\x8b" else "+zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
-    return LayerBlob(blob.fd, blob.digest, blob.size, f"{_OCI_LAYER}{suffix}")
+        return LayerBlob(fd, packed.digest, packed.compressed_size, f"{_OCI_LAYER}+{form}")
+    return LayerBlob(blob.fd, blob.digest, blob.size, f"{_OCI_LAYER}+{form}" if form else _OCI_LAYER)
+
+
+def _form(fd: int) -> str | None:
+    """Tell the compression of a layer by its first bytes; None for a plain tar."""
+    magic = os.pread(fd, 4, 0)
+    return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else None
 
 
 def exists(client: Client, digest: str) -> bool:
