@@ -153,6 +153,17 @@ def test_users_are_all_containers_whose_record_can_be_read(store: Store) -> None
     assert volumes.users(store, ignore=first) == {"data": [second]}
 
 
+def test_undoing_a_container_does_not_take_what_another_one_has_written(store: Store) -> None:
+    volumes.create(store, "shared")
+    path = Path(volumes.data_path(store, "shared"), "file")
+    path.write_text("of another container, which is gone by now")
+    with pytest.raises(InUse, match="has content"):
+        volumes.remove(store, "shared", only_empty=True)
+    path.unlink()
+    volumes.remove(store, "shared", only_empty=True)
+    assert not volumes.exists(store, "shared")
+
+
 def test_a_volume_in_use_is_not_removed_and_the_error_names_the_containers(store: Store) -> None:
     volumes.create(store, "data")
     identifier = container(store, "data", name="web")

@@ -22,7 +22,7 @@ from hyrun.store import Store
 from . import endpoints, hosts
 from .client import Client
 from .pulling import CONCURRENT
-from .transport import Transport
+from .transport import Transport, finish
 from .upload import exists, layer_blob, mount, send
 
 #: How many repositories are asked for a layer before it is sent.
@@ -229,7 +229,7 @@ def _push_manifest(
     response = client.request(
         "PUT", url, what=what, hoped=(201, 202), headers={"Content-Type": media_type}, body=data
     ).response
-    response.release_conn()
+    finish(response)
     said = response.headers.get("Docker-Content-Digest", digest)
     if said.startswith("sha256:") and said != digest:
         raise RegistryError(f"registry {client.endpoint.server} has stored {what} as {said[:100]}, not as {digest}")

@@ -31,6 +31,8 @@ from .proxies import proxy_of
 #: Seconds for a connection, and without a byte on one before it counts as broken.
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 _AGENT = "hyrun"
+#: A body that is read only to be done with it is shorter, in bytes.
+_SHORT = 1 << 16
 
 
 class Response(Protocol):
@@ -64,6 +66,21 @@ class Unreachable(RegistryError):
 
 class Cancelled(Exception):
     """Another part of the work has failed, or was interrupted: stop."""
+
+
+def finish(response: Response) -> None:
+    """Be done with a response of which the status and the headers were all: its connection is for the next exchange.
+
+    Only once the body, however empty, has been read: until then http.client takes the connection for busy, and another
+    thread that gets it fails.
+    """
+    try:
+        if len(response.read(_SHORT)) < _SHORT:
+            response.release_conn()
+            return
+    except (HTTPError, OSError):
+        pass  # nobody wanted to know
+    response.close()
 
 
 class Transport:

@@ -14,7 +14,7 @@ from hyrun.progress import Progress
 from hyrun.store import Store
 
 from .client import ATTEMPTS, BACK_OFF, Client
-from .transport import Broken, Transport
+from .transport import Broken, Transport, finish
 
 #: Blobs up to this many bytes go in one request after the first (the spec's "POST then PUT").
 _SMALL = 1 << 20
@@ -68,7 +68,7 @@ def exists(client: Client, digest: str) -> bool:
     """Tell whether the repository has a blob. Raises RegistryError."""
     url = f"/v2/{client.endpoint.repository}/blobs/{digest}"
     response = client.request("HEAD", url, what=f"blob {digest}", hoped=(200, 404)).response
-    response.release_conn()
+    finish(response)
     return response.status == 200
 
 
@@ -82,7 +82,7 @@ def mount(client: Client, digest: str, source: str) -> bool:
         if error.status is None or error.status >= 500 or error.status == 429:
             raise
         return False
-    result.response.release_conn()
+    finish(result.response)
     if result.response.status == 201:
         return True
     # It has begun an upload instead; one is begun anew, as one that was not asked for may be of another kind.
@@ -101,23 +101,13 @@ def send(client: Client, fd: int, digest: str, size: int, name: str, progress: P
         try:
             if size <= _SMALL:
                 body = os.pread(fd, size, 0)
-                client.request(
-                    "PUT",
-                    _finished(location, digest),
-                    what=what,
-                    hoped=(201, 204),
-                    headers=_STREAM,
-                    body=body,
-                    again=False,
-                ).response.release_conn()
+                _commit(client, location, digest, what, body)
                 progress.advance(name, size)
                 return
             if sent < size:
                 location, sent = _send_rest(client, fd, location, sent, size, what, name, progress)
                 continue
-            client.request(
-                "PUT", _finished(location, digest), what=what, hoped=(201, 204), headers=_STREAM, body=b"", again=False
-            ).response.release_conn()
+            _commit(client, location, digest, what, b"")
             return
         except RegistryError as error:
             if not isinstance(error, Broken) and error.status not in (404, 408, 416, 429, 500, 502, 503, 504):
@@ -136,7 +126,7 @@ def send(client: Client, fd: int, digest: str, size: int, name: str, progress: P
 def _begin(client: Client, what: str) -> str:
     url = f"/v2/{client.endpoint.repository}/blobs/uploads/"
     result = client.request("POST", url, what=what, hoped=(202,), body=b"")
-    result.response.release_conn()
+    finish(result.response)
     return _location(client, result.url, result.response.headers.get("Location"), what)
 
 
@@ -147,10 +137,16 @@ def _send_rest(
     headers = {**_STREAM, "Content-Length": str(size - start), "Content-Range": f"{start}-{size - 1}"}
     body = _Body(fd, start, client.transport, name, progress)
     result = client.request("PATCH", location, what=what, hoped=(202, 204), headers=headers, body=body, again=False)
-    result.response.release_conn()
+    finish(result.response)
     has = _received(result.response.headers.get("Range"))
     location = _location(client, result.url, result.response.headers.get("Location") or location, what)
     return location, size if has is None else has
+
+
+def _commit(client: Client, location: str, digest: str, what: str, body: bytes) -> None:
+    """End an upload, with the last bytes of it or without any."""
+    url = f"{location}{'&' if '?' in location else '?'}digest={quote(digest)}"
+    finish(client.request("PUT", url, what=what, hoped=(201, 204), headers=_STREAM, body=body, again=False).response)
 
 
 def _resumed(client: Client, location: str, what: str) -> tuple[str, int]:
@@ -161,7 +157,7 @@ def _resumed(client: Client, location: str, what: str) -> tuple[str, int]:
         if error.status is None:
             raise
         return _begin(client, what), 0
-    result.response.release_conn()
+    finish(result.response)
     has = _received(result.response.headers.get("Range"))
     if has is None:
         return _begin(client, what), 0
@@ -188,13 +184,9 @@ def _location(client: Client, url: str, header: str | None, what: str) -> str:
     return target
 
 
-def _finished(location: str, digest: str) -> str:
-    return f"{location}{'&' if '?' in location else '?'}digest={quote(digest)}"
-
-
 def _cancel(client: Client, location: str) -> None:
     try:
-        client.request("DELETE", location, what="an upload", hoped=(204, 202, 200), again=False).response.release_conn()
+        finish(client.request("DELETE", location, what="an upload", hoped=(204, 202, 200), again=False).response)
     except RegistryError:
         pass  # it ends by itself: registries sweep uploads that nobody finishes
 

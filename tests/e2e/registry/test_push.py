@@ -86,6 +86,15 @@ def test_the_manifest_goes_last(hyrun: Hyrun, faults: Faults, pulled: str) -> No
     assert changes[-1].path == "/v2/order/box/manifests/1"
 
 
+def test_connections_serve_one_exchange_after_the_other(hyrun: Hyrun, faults: Faults, pulled: str) -> None:
+    for number in range(5):
+        _pushed(hyrun, pulled, f"{faults.host}/calm{number}/box:1")
+    # Three layers, which the registry then mounts from there, and a configuration each time; a connection that was still
+    # busy would have had them begun twice.
+    assert len(faults.asked("POST .*/uploads/$")) == 3 + 5
+    assert faults.asked("GET .*/uploads/") == []
+
+
 def test_an_upload_that_breaks_is_gone_on_with(hyrun: Hyrun, faults: Faults, plain: Registry, pulled: str) -> None:
     # After the registry has got the first megabyte; what it has of that, it says itself.
     faults.on("PATCH ", cut_request(1 << 20), times=1)
