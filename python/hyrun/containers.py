@@ -76,6 +76,7 @@ class Container:
             self._started = time.time_ns()
             container_state.write_state(self.store, self.id, process.pid, self._started)
             self._emit("start")
+            self._forget_mark()
         except BaseException:
             if process is not None:
                 process.kill(9)
@@ -83,6 +84,17 @@ class Container:
             self.abandon()
             raise
         return process
+
+    def _forget_mark(self) -> None:
+        """Remove what overlayfs leaves so that a volatile mount is not mounted twice: this one never is.
+
+        Now, while the application starts, and not when somebody waits for the end: ext4 takes its time for each.
+        """
+        if self.spec.rootfs.volatile:
+            try:
+                _core.remove_tree(f"{self.directory}/work/work/incompat")
+            except FileNotFoundError:
+                pass  # Linux before 5.10
 
     def finish(self, status: int | None) -> None:
         """Write down how it ended (None: not known), or remove it when it was made with --rm; let go of it."""

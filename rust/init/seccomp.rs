@@ -1,7 +1,9 @@
 //! System calls that a container does not get: those that reach what no namespace divides (keys, kernel modules, clocks,
 //! BPF), those that make namespaces and mounts (a new user namespace has every capability in it, and with that the
-//! host's cgroup tree), and two that type into a terminal. A short list of refusals, looked up by the kernel once per
-//! system call number and cached (seccomp(2), Documentation/userspace-api/seccomp_filter.rst).
+//! host's cgroup tree), and two that type into a terminal (seccomp(2), Documentation/userspace-api/seccomp_filter.rst).
+//!
+//! The refusals are a search tree: at the installation the kernel follows the filter once for each system call number
+//! there is, and remembers those that are always allowed. With a list that took as long as mounting the overlay.
 //!
 //! Programs for another ABI of the same machine (32-bit, x32) get ENOSYS: their numbers differ.
 
@@ -39,6 +41,24 @@ mod machine {
         116, 39, 282, 58,
     ];
 }
+
+/// What is refused whatever its arguments are, in ascending order.
+const ALL_REFUSED: [u32; machine::REFUSED.len() + REFUSED_EVERYWHERE.len()] = {
+    let mut all = [0; machine::REFUSED.len() + REFUSED_EVERYWHERE.len()];
+    let mut length = 0;
+    while length < all.len() {
+        let split = machine::REFUSED.len();
+        let number = if length < split { machine::REFUSED[length] } else { REFUSED_EVERYWHERE[length - split] };
+        let mut place = length;
+        while place > 0 && all[place - 1] > number {
+            all[place] = all[place - 1];
+            place -= 1;
+        }
+        all[place] = number;
+        length += 1;
+    }
+    all
+};
 
 /// The same number everywhere: io_uring_setup, io_uring_enter, io_uring_register, open_tree, move_mount, fsopen,
 /// fsconfig, fsmount, fspick, mount_setattr, quotactl_fd, open_tree_attr.
@@ -79,9 +99,12 @@ struct Instruction {
 }
 
 struct Program {
-    instructions: [Instruction; 128],
+    instructions: [Instruction; LENGTH],
     length: usize,
 }
+
+/// More than there are.
+const LENGTH: usize = 192;
 
 impl Program {
     fn push(&mut self, code: u16, value: u32, if_true: u8, if_false: u8) {
@@ -112,12 +135,31 @@ impl Program {
         }
         self.push(RETURN, ALLOW, 0, 0);
     }
+
+    /// Refuse these numbers, which ascend, and allow all others.
+    fn search(&mut self, numbers: &[u32]) {
+        if numbers.len() <= 3 {
+            for &number in numbers {
+                self.refuse_if(EQUAL, number, EPERM);
+            }
+            return self.push(RETURN, ALLOW, 0, 0);
+        }
+        let (less, others) = numbers.split_at(numbers.len() / 2);
+        let fork = self.length;
+        self.push(NOT_LESS, others[0], 0, 0);
+        self.search(less);
+        let skipped = self.length - fork - 1;
+        if let Some(slot) = self.instructions.get_mut(fork) {
+            slot.if_true = skipped as u8;
+        }
+        self.search(others);
+    }
 }
 
 /// Install the filter for this process and all that come of it. Needs CAP_SYS_ADMIN or no_new_privs.
 pub fn refuse_system_calls() -> Result<(), Failure> {
     let empty = Instruction { code: 0, if_true: 0, if_false: 0, value: 0 };
-    let mut program = Program { instructions: [empty; 128], length: 0 };
+    let mut program = Program { instructions: [empty; LENGTH], length: 0 };
     program.push(LOAD, MACHINE, 0, 0);
     program.push(EQUAL, machine::ARCHITECTURE, 1, 0);
     program.refuse(ENOSYS);
@@ -125,21 +167,13 @@ pub fn refuse_system_calls() -> Result<(), Failure> {
     program.refuse_if(NOT_LESS, X32, ENOSYS);
     // C libraries fall back to clone, whose flags can be looked at.
     program.refuse_if(EQUAL, machine::CLONE3, ENOSYS);
-    let refused = machine::REFUSED.iter().chain(&REFUSED_EVERYWHERE);
-    let count = refused.clone().count();
-    for (index, &number) in refused.enumerate() {
-        // To the refusal behind the list.
-        program.push(EQUAL, number, (count - index) as u8, 0);
-    }
-    program.push(EQUAL, u32::MAX, 0, 1);
-    program.refuse(EPERM);
     program.judge(machine::CLONE, ARGUMENT_0, &[(ANY_BIT, CLONE_NEW, EPERM)]);
     program.judge(machine::UNSHARE, ARGUMENT_0, &[(ANY_BIT, CLONE_NEW | CLONE_NEWTIME, EPERM)]);
     let families = [(EQUAL, AF_ALG, EAFNOSUPPORT), (EQUAL, AF_VSOCK, EAFNOSUPPORT)];
     program.judge(machine::SOCKET, ARGUMENT_0, &families);
     let requests = [(EQUAL, TIOCSTI, EPERM), (EQUAL, TIOCLINUX, EPERM)];
     program.judge(machine::IOCTL, ARGUMENT_1, &requests);
-    program.push(RETURN, ALLOW, 0, 0);
+    program.search(&ALL_REFUSED);
     sys::install_filter(program.length, program.instructions.as_ptr().cast())
         .map_err(|errno| (Step::Seccomp, errno))?;
     Ok(())

@@ -40,6 +40,8 @@ struct Level {
     name: CString,
     /// Directories in it that were not empty.
     pending: Vec<CString>,
+    /// Its names have been read, and all but the pending ones removed: it should be empty after those.
+    is_read: bool,
 }
 
 /// Remove a name in a directory, and everything below. The failure's path begins with `name`.
@@ -60,8 +62,9 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Failu
             levels.push(level);
             continue;
         }
-        let batch = names(current.as_fd()).map_err(|errno| failure_at(&levels, c"", errno))?;
-        if !batch.is_empty() {
+        if !levels[depth].is_read {
+            let batch = names(current.as_fd()).map_err(|errno| failure_at(&levels, c"", errno))?;
+            levels[depth].is_read = batch.len() < BATCH;
             for name in batch {
                 if !remove_name(current.as_fd(), &name).map_err(|errno| failure_at(&levels, &name, errno))? {
                     levels[depth].pending.push(name);
@@ -69,7 +72,7 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Failu
             }
             continue;
         }
-        let Some(ended) = levels.pop() else { break };
+        let Some(mut ended) = levels.pop() else { break };
         let above = match levels.last_mut() {
             None => None,
             Some(above) => Some(match above.open.take() {
@@ -78,16 +81,29 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Failu
             }),
         };
         let failure = |errno| failure_at(&levels, &ended.name, errno);
-        if let Some(above) = above {
-            current = above.map_err(failure)?;
+        let above = above.transpose().map_err(failure)?;
+        let holder = above.as_ref().map_or(parent, AsFd::as_fd);
+        match unlinkat(holder, ended.name.as_c_str(), UnlinkatFlags::RemoveDir) {
+            // Somebody has put something into it meanwhile.
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
+                ended.is_read = false;
+                if let Some(level) = levels.last_mut() {
+                    level.open = above;
+                }
+                levels.push(ended);
+            }
+            result => {
+                result.map_err(failure)?;
+                if let Some(above) = above {
+                    current = above;
+                }
+            }
         }
-        let holder = if levels.is_empty() { parent } else { current.as_fd() };
-        unlinkat(holder, ended.name.as_c_str(), UnlinkatFlags::RemoveDir).map_err(failure)?;
     }
     Ok(())
 }
 
-/// Some names of a directory; none when it is empty.
+/// Some names of a directory; fewer than `BATCH` when these are all.
 fn names(dir: BorrowedFd<'_>) -> nix::Result<Vec<CString>> {
     let mut dir = Dir::openat(dir, c".", DIRECTORY, Mode::empty())?;
     let names = dir.iter().map(|item| item.map(|item| item.file_name().to_owned()));
@@ -127,7 +143,7 @@ fn enter(parent: BorrowedFd<'_>, name: &CStr) -> nix::Result<(OwnedFd, Level)> {
         result => result?,
     };
     let identity = identity(fd.as_fd())?;
-    Ok((fd, Level { open: None, identity, name: name.to_owned(), pending: Vec::new() }))
+    Ok((fd, Level { open: None, identity, name: name.to_owned(), pending: Vec::new(), is_read: false }))
 }
 
 fn is_directory(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<bool> {

@@ -89,8 +89,8 @@ def test_the_manifest_goes_last(hyrun: Hyrun, faults: Faults, pulled: str) -> No
 def test_connections_serve_one_exchange_after_the_other(hyrun: Hyrun, faults: Faults, pulled: str) -> None:
     for number in range(5):
         _pushed(hyrun, pulled, f"{faults.host}/calm{number}/box:1")
-    # Three layers, which the registry then mounts from there, and a configuration each time; a connection that was still
-    # busy would have had them begun twice.
+    # Three layers, which the registry then mounts from there, and a configuration each time. A connection that was
+    # still busy would have had them begun twice.
     assert len(faults.asked("POST .*/uploads/$")) == 3 + 5
     assert faults.asked("GET .*/uploads/") == []
 
