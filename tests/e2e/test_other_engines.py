@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -149,13 +150,14 @@ ENGINES = {
 if ENGINES:
 
     @pytest.fixture(params=sorted(ENGINES))
-    def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-        # Sockets have short names.
-        engine = ENGINES[request.param](tmp_path_factory.mktemp("e"))
-        try:
-            yield engine
-        finally:
-            engine.close()
+    def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+        # Sockets have short names, and so has podman's run directory.
+        with tempfile.TemporaryDirectory() as top:
+            engine = ENGINES[request.param](Path(top))
+            try:
+                yield engine
+            finally:
+                engine.close()
 
     def test_a_committed_image_has_the_same_files_there_and_comes_back(
         hyrun: Hyrun, engine: Engine, tmp_path: Path
