@@ -42,8 +42,8 @@ struct Work<'a> {
 }
 
 impl Guard {
-    /// Start the guard of a terminal that has these settings now.
-    pub fn new(terminal: BorrowedFd<'_>, settings: &Settings) -> Result<Self> {
+    /// Start the guard of a terminal that has the settings `before` now, and will have `raw`.
+    pub fn new(terminal: BorrowedFd<'_>, before: &Settings, raw: &Settings) -> Result<Self> {
         let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
         let launcher = launcher().map_err(errno)?;
         let (reader, writer) = report::pipe().map_err(errno)?;
@@ -55,7 +55,8 @@ impl Guard {
         let process = vfork(&stack, 0, become_guard, ptr::from_mut(&mut work).cast::<c_void>())?;
         let guard = Self { process, writer, _reader: reader, _in_flight: in_flight };
         // A pipe holds that much at once.
-        sys::write_all(guard.writer.as_fd(), settings.as_bytes())?;
+        sys::write_all(guard.writer.as_fd(), before.as_bytes())?;
+        sys::write_all(guard.writer.as_fd(), raw.as_bytes())?;
         Ok(guard)
     }
 }

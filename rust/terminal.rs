@@ -62,7 +62,7 @@ impl Raw {
     pub fn new(fd: BorrowedFd<'_>) -> Result<Self> {
         let terminal = sys::duplicate_above_stdio(fd.as_raw_fd())?;
         let before = Settings::of(terminal.as_fd())?;
-        let guard = Guard::new(terminal.as_fd(), &before)?;
+        let guard = Guard::new(terminal.as_fd(), &before, &before.raw())?;
         let raw = Self { terminal, before, _guard: guard };
         raw.enter()?;
         Ok(raw)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hyrun import container_directory, container_list, container_state, stopping, volumes
+from hyrun import container_directory, container_list, container_names, container_state, stopping, volumes
 from hyrun.errors import InUse, InvalidArgument, NotFound
 from hyrun.store import Store
 from support.handmade import ONE, TWO, keep, make, settle
@@ -194,6 +194,22 @@ def test_name_of_a_killed_container_with_rm_is_free(store: Store) -> None:
 def test_name_of_a_killed_container_without_rm_is_taken(store: Store) -> None:
     make(store)
     assert not container_list.free_name(store, "one")
+
+
+@pytest.mark.parametrize("link", ["nonsense!", "zz" * 25, "DOI1bA==", "1" * 64, "../containers", "-1"])
+def test_a_name_that_leads_to_nothing_costs_no_container(store: Store, link: str) -> None:
+    directory = make(store)
+    container_state.write_exit(str(directory), 0, 5)
+    os.symlink(link, store.path("names", "web"))
+    for word in ("web", "", ".", "-"):
+        with pytest.raises(NotFound):
+            container_list.find(store, word)
+    container_names.free_name(store, "web")
+    assert not os.path.lexists(store.path("names", "web"))
+    for nonsense in (container_directory.id_of_link(link), "", "."):
+        with pytest.raises(ValueError, match="no id"):
+            container_directory.discard(store, nonsense, "", [])
+    assert [record.id for record in container_list.list_all(store)] == [ONE]
 
 
 def test_container_whose_removal_was_interrupted_goes_with_its_name(store: Store) -> None:

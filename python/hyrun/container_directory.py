@@ -56,6 +56,10 @@ def make_locked(directory: str) -> int:
 
 #: int() reads numbers to this base, and a number of 256 bits has 50 digits in it.
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+_NUMBER: Final = frozenset(_DIGITS)
+_HEX: Final = frozenset("0123456789abcdef")
+#: Where an id is wanted and there is none: no container has a directory of that name, and it is not "", which is all.
+NOBODY: Final = "-"
 
 
 def link_of_id(identifier: str) -> str:
@@ -69,12 +73,16 @@ def link_of_id(identifier: str) -> str:
 
 
 def id_of_link(target: str) -> str:
-    """Return the id that a name's symlink says; "" for none."""
-    try:
-        number = int(target, 36)
-    except ValueError:
-        return ""
-    return f"{number:064x}" if 0 <= number < 1 << 256 else ""
+    """Return the id that a name's symlink says; NOBODY for none."""
+    if not _NUMBER.issuperset(target) or not 0 < len(target) <= 50:
+        return NOBODY
+    number = int(target, 36)
+    return f"{number:064x}" if number < 1 << 256 else NOBODY
+
+
+def is_id(identifier: str) -> bool:
+    """Tell whether that is the full id of a container: everything else is never looked for, nor removed."""
+    return len(identifier) == 64 and _HEX.issuperset(identifier)
 
 
 def claim_name(store: Store, name: str | None, identifier: str) -> str:
@@ -105,6 +113,8 @@ def claim_name(store: Store, name: str | None, identifier: str) -> str:
 
 def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> None:
     """Remove everything of a container that is not running. Its lock must be held, or nobody know it yet."""
+    if not is_id(identifier):
+        raise ValueError(f"{identifier!r} is no id of a container")
     try:
         os.unlink(state_path(store, identifier))
     except FileNotFoundError:

@@ -69,6 +69,8 @@ def find(store: Store, word: str) -> Record:
 
 def settle(store: Store, identifier: str) -> Record | None:
     """Return one container in its true state; None when there is none, or when what was left of it is gone now."""
+    if not container_directory.is_id(identifier):
+        return None  # what somebody else has put there is not ours to mend
     directory = store.path("containers", identifier)
     record = None
     for _ in range(_TRIES):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def target(store: Store, name: str) -> str:
-    """Return the id that a name's link says, "" for nonsense. OSError when there is no such name."""
+    """Return the id that a name's link says, NOBODY for nonsense. OSError when there is no such name."""
     return container_directory.id_of_link(os.readlink(store.path("names", name)))
 
 

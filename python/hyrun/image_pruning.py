@@ -57,7 +57,7 @@ class Wanted:
 def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
     """Remove the images without a name (``everything``: all) that no container uses, and all garbage.
 
-    What interrupted pulls have left goes as well, as far as ``wanted`` has no labels and they are old enough. Waits
+    What interrupted pulls have left goes as well, as far as ``wanted`` asks for no label and they are old enough. Waits
     until nobody loads or pulls: what has no name yet is about to get one.
     """
     sweep(store)

@@ -198,7 +198,7 @@ class _Objects(Parts):
     def __exit__(self, *_: object) -> None:
         self._over.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(1)
 
     def _look(self) -> None:
         """Tell now and then what meters count."""

@@ -45,7 +45,8 @@ class Bars(Parts):
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        # Not longer: it may be finding out how large a tree is.
+        self._thread.join(1)
 
     def _draw(self) -> None:
         if self._over.wait(_PATIENCE):
@@ -69,6 +70,8 @@ class Bars(Parts):
         for part, function in estimates:
             if callable(function):
                 part.total = function()
+        if self._over.is_set():
+            return
         with self.lock:
             self._shown = shown
             rows = list(self.parts.items())

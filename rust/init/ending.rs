@@ -124,8 +124,8 @@ fn replace(text: &[u8]) -> bool {
     false
 }
 
-/// On a full disk: the file from the start, which says that the end is unknown, has room for the truth, and nobody reads
-/// it before the lock is free.
+/// On a full disk: the file from the start, which says that the end is unknown, has room for the truth. Who reads it while
+/// the lock is held takes a torn one for "not over yet".
 fn overwrite(text: &[u8]) {
     let Ok(fd) = sys::open_at(descriptor::DIRECTORY, EXIT, sys::O_WRONLY | sys::O_CLOEXEC | sys::O_NOFOLLOW, 0) else {
         return;

@@ -31,6 +31,9 @@ pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
 /// Names read from a directory at once: few passes over a large one, and little memory for each level.
 const BATCH: usize = 16_384;
 
+/// How often a directory is read again that others fill.
+const ROUNDS: u32 = 100;
+
 /// A directory on the way from the tree's top to where the walk is.
 struct Level {
     /// None when it is deep: it is opened again through `..`.
@@ -42,6 +45,8 @@ struct Level {
     pending: Vec<CString>,
     /// Its names have been read, and all but the pending ones removed: it should be empty after those.
     is_read: bool,
+    /// How often it was not empty after that.
+    rounds: u32,
 }
 
 /// Remove a name in a directory, and everything below. The failure's path begins with `name`.
@@ -84,8 +89,9 @@ pub(crate) fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Failu
         let above = above.transpose().map_err(failure)?;
         let holder = above.as_ref().map_or(parent, AsFd::as_fd);
         match unlinkat(holder, ended.name.as_c_str(), UnlinkatFlags::RemoveDir) {
-            // Somebody has put something into it meanwhile.
-            Err(Errno::ENOTEMPTY | Errno::EEXIST) => {
+            // Somebody has put something into it meanwhile. Not for ever, nor where the disk contradicts itself.
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) if ended.rounds < ROUNDS => {
+                ended.rounds += 1;
                 ended.is_read = false;
                 if let Some(level) = levels.last_mut() {
                     level.open = above;
@@ -143,7 +149,7 @@ fn enter(parent: BorrowedFd<'_>, name: &CStr) -> nix::Result<(OwnedFd, Level)> {
         result => result?,
     };
     let identity = identity(fd.as_fd())?;
-    Ok((fd, Level { open: None, identity, name: name.to_owned(), pending: Vec::new(), is_read: false }))
+    Ok((fd, Level { open: None, identity, name: name.to_owned(), pending: Vec::new(), is_read: false, rounds: 0 }))
 }
 
 fn is_directory(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<bool> {

@@ -140,7 +140,7 @@ def _free(store: Store, name: str) -> str | None:
     with lock(store, "name", name):
         # A claim is made with the container's directory there.
         try:
-            if os.path.isdir(store.path("containers", container_directory.id_of_link(os.readlink(link)) or "-")):
+            if os.path.isdir(store.path("containers", container_directory.id_of_link(os.readlink(link)))):
                 return None
             os.unlink(link)
         except FileNotFoundError:

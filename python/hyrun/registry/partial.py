@@ -141,7 +141,8 @@ def _remove(path: str, wanted: Callable[[float], bool]) -> int:
         return 0
     try:
         status = os.fstat(descriptor)
-        if wanted(time.time() - status.st_mtime):
+        # Since it was opened, whoever had it may have done with it, and another one begun anew under its name.
+        if os.path.samestat(status, os.stat(path, follow_symlinks=False)) and wanted(time.time() - status.st_mtime):
             os.unlink(path)
             return status.st_size
     except FileNotFoundError:

@@ -61,7 +61,11 @@ def layer_blob(store: Store, diff_id: str, compression: str | None = None) -> La
 def _form(fd: int) -> str | None:
     """Tell the compression of a layer by its first bytes; None for a plain tar."""
     magic = os.pread(fd, 4, 0)
-    return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else None
+    if magic[:2] == b"\x1f\x8b":
+        return "gzip"
+    # A frame, or one that is skipped (RFC 8878, 3.1.2), with which some encoders begin.
+    skippable = magic[1:] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50
+    return "zstd" if magic == b"\x28\xb5\x2f\xfd" or skippable else None
 
 
 def exists(client: Client, digest: str) -> bool:
