@@ -5,7 +5,6 @@ container of the new image the file has the digest that it had in the first one.
 """
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -166,14 +165,7 @@ def main() -> int:
         return 1
     finally:
         shutil.rmtree(base)
-    print("\n".join(header), end="\n\n")
-    print("\n".join(table.plain(*parts) for parts in tables))
-    if options.markdown:
-        facts = "\n".join(f"- {fact}" for fact in header)
-        text = "\n".join(table.markdown(*parts) for parts in tables)
-        Path(options.markdown).write_text(f"{facts}\n\n{text}", encoding="utf-8")
-    if options.json:
-        Path(options.json).write_text(json.dumps({"machine": header, "samples": samples}), encoding="utf-8")
+    table.write(options, header, tables, samples)
     return 0
 
 

@@ -6,7 +6,6 @@ about 20 GB of disk, and for the first time mmdebstrap.
 """
 
 import argparse
-import json
 import os
 import random
 import subprocess
@@ -141,14 +140,7 @@ def main() -> int:
     except (Missing, Failed, OSError, subprocess.CalledProcessError) as error:
         print(f"layers.py: {error}", file=sys.stderr)
         return 1
-    print("\n".join(header), end="\n\n")
-    print("\n".join(table.plain(*parts) for parts in tables))
-    if options.markdown:
-        facts = "\n".join(f"- {fact}" for fact in header)
-        text = "\n".join(table.markdown(*parts) for parts in tables)
-        Path(options.markdown).write_text(f"{facts}\n\n{text}", encoding="utf-8")
-    if options.json:
-        Path(options.json).write_text(json.dumps({"machine": header, "samples": found}), encoding="utf-8")
+    table.write(options, header, tables, found)
     return 0
 
 

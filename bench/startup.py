@@ -5,7 +5,6 @@ and no output, after one run that had to print a token. Needs root.
 """
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -30,8 +29,6 @@ WARM_UP, BURST = 3, 4
 SLOW = 0.05
 HEADS = ("", "median ms", "p95 ms", "min ms", "to hyrun", "runs")
 
-Table = tuple[str, tuple[str, ...], list[list[str]]]
-
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -50,7 +47,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(rows: list[Row], payload: str, runs: int) -> Table:
+def measure(rows: list[Row], payload: str, runs: int) -> table.Table:
     """Run the rows in turn and return their table."""
     words, order = [PAYLOADS[payload]], random.Random(payload)
     for row in rows:
@@ -73,7 +70,7 @@ def measure(rows: list[Row], payload: str, runs: int) -> Table:
     return f"Payload {payload}: start, exit and removal", HEADS, cells
 
 
-def parents(root: Path, words: list[str], runs: int, found: dict[str, object]) -> Table:
+def parents(root: Path, words: list[str], runs: int, found: dict[str, object]) -> table.Table:
     """Return the table of a small and a big parent."""
     heads = ("started from a parent of", *(f"{size} median ms" for size in ("20 MB", "1 GB")), "p95 ms", "min ms")
     try:
@@ -91,7 +88,7 @@ def parents(root: Path, words: list[str], runs: int, found: dict[str, object]) -
     return "A big parent (p95 and min: at 1 GB)", heads, cells
 
 
-def rates(root: Path, words: list[str], runs: int, found: dict[str, object]) -> Table:
+def rates(root: Path, words: list[str], runs: int, found: dict[str, object]) -> table.Table:
     """Return the table of starts per second."""
     command = [*scale.bwrap_command(str(root)), *words]
     ways: list[tuple[str, Callable[[], float]]] = []
@@ -122,7 +119,7 @@ def rates(root: Path, words: list[str], runs: int, found: dict[str, object]) -> 
     return f"Many at once, starts per second ({runs} starts, 5 times)", ("", "median", "least", "most"), cells
 
 
-def benchmark(base: Path, options: argparse.Namespace) -> tuple[list[str], list[Table], dict[str, object]]:
+def benchmark(base: Path, options: argparse.Namespace) -> tuple[list[str], list[table.Table], dict[str, object]]:
     """Do everything below ``base``; return the header, the tables and the samples."""
     header, found = table.machine(), dict[str, object]()
     root, payloads, notes = make_root(base)
@@ -132,7 +129,7 @@ def benchmark(base: Path, options: argparse.Namespace) -> tuple[list[str], list[
     if done.returncode:
         raise Failed(f"hyrun import: {(done.stderr.strip() or 'nothing was said').splitlines()[-1]}")
     only = set(filter(None, options.only.split(",")))
-    tables: list[Table] = []
+    tables: list[table.Table] = []
     launchers = [Launcher(base / name, root, tar, private=name == "private") for name in ("host", "private")]
     try:
         rows = [row for row in make_rows(*launchers) if not only or row.key in only]
@@ -157,18 +154,6 @@ def benchmark(base: Path, options: argparse.Namespace) -> tuple[list[str], list[
     return [*header, *notes], tables, found
 
 
-def write(options: argparse.Namespace, header: list[str], tables: list[Table], found: dict[str, object]) -> None:
-    """Print the tables, and write the files that were asked for."""
-    print("\n".join(header), end="\n\n")
-    print("\n".join(table.plain(*parts) for parts in tables))
-    if options.markdown:
-        facts = "\n".join(f"- {fact}" for fact in header)
-        text = "\n".join(table.markdown(*parts) for parts in tables)
-        Path(options.markdown).write_text(f"{facts}\n\n{text}", encoding="utf-8")
-    if options.json:
-        Path(options.json).write_text(json.dumps({"machine": header, "samples": found}), encoding="utf-8")
-
-
 def main() -> int:
     options = arguments()
     if os.geteuid() != 0:
@@ -181,7 +166,7 @@ def main() -> int:
     base = Path(tempfile.mkdtemp(prefix="hyrun-bench-"))
     os.environ.update(HYRUN_ROOT=str(base / "store"), HYRUN_RUN=run)
     try:
-        write(options, *benchmark(base, options))
+        table.write(options, *benchmark(base, options))
     except (Missing, Failed, OSError) as error:
         print(f"startup.py: {error}", file=sys.stderr)
         return 1

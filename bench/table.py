@@ -1,12 +1,17 @@
 """Tables of text, aligned for a terminal or as Markdown."""
 
+import argparse
+import json
 import os
 import platform
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 
 Cells = Sequence[Sequence[str]]
+#: Title, heads, lines.
+Table = tuple[str, tuple[str, ...], list[list[str]]]
 
 
 def milliseconds(seconds: float) -> str:
@@ -60,3 +65,15 @@ def machine() -> list[str]:
         f"Linux {platform.release()}, Python {platform.python_version()}",
         f"date: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, load average before: {load}",
     ]
+
+
+def write(options: argparse.Namespace, header: list[str], tables: list[Table], samples: dict[str, object]) -> None:
+    """Print the tables, and write the files that --markdown and --json ask for."""
+    print("\n".join(header), end="\n\n")
+    print("\n".join(plain(*parts) for parts in tables))
+    if options.markdown:
+        facts = "\n".join(f"- {fact}" for fact in header)
+        text = "\n".join(markdown(*parts) for parts in tables)
+        Path(options.markdown).write_text(f"{facts}\n\n{text}", encoding="utf-8")
+    if options.json:
+        Path(options.json).write_text(json.dumps({"machine": header, "samples": samples}), encoding="utf-8")

@@ -50,7 +50,7 @@ def find(store: Store, word: str) -> Record:
 
     Raises NotFound, and InvalidArgument naming the matches when there are several.
     """
-    matches = [word] if len(word) == 64 and _HEX.issuperset(word) else []
+    matches = [word] if container_directory.is_id(word) else []
     if not matches:
         try:
             matches = [target(store, word)] if "/" not in word and word not in ("", ".", "..") else []
