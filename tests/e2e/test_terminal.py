@@ -3,13 +3,28 @@
 import json
 import os
 import signal
+import termios
 import time
 from pathlib import Path
 
 import pytest
 
-from e2e.command import Hyrun, until
-from e2e.terminal import at_terminal
+from e2e.command import Hyrun, runs, until
+from e2e.terminal import Terminal, at_terminal
+
+
+def guard_of(terminal: Terminal) -> int:
+    """The process that watches over a terminal in raw mode, once it has put away all that it does not need."""
+
+    def pids() -> list[str]:
+        children = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
+        return [pid for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes() == b"hyrun-guard\0guard\0"]
+
+    # The command goes on as soon as the guard's program is loaded: its name is there a little later.
+    # Of what the command holds it holds two descriptors.
+    until(lambda: [sorted(os.listdir(f"/proc/{pid}/fd")) for pid in pids()] == [["3", "4"]], "one guard is ready")
+    (pid,) = pids()
+    return int(pid)
 
 
 def test_a_shell_at_a_terminal(hyrun: Hyrun) -> None:
@@ -112,14 +127,27 @@ def test_the_terminal_is_itself_again_after_a_kill_that_nothing_survives(hyrun: 
 def test_nobody_watches_over_the_terminal_afterwards(hyrun: Hyrun) -> None:
     with at_terminal("run", "-it", "--rm", "busybox", "sh") as terminal:
         terminal.expect("# ")
-        children = Path(f"/proc/{terminal.process.pid}/task/{terminal.process.pid}/children").read_text().split()
-        (guard,) = [pid for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes() == b"hyrun-guard\0guard\0"]
-        # Of what this process holds it holds two descriptors, and no directory.
-        assert sorted(os.listdir(f"/proc/{guard}/fd")) == ["3", "4"]
+        guard = guard_of(terminal)
         assert os.readlink(f"/proc/{guard}/cwd") == "/"
         terminal.type("exit 0\n")
         assert terminal.wait() == 0
         assert not Path(f"/proc/{guard}").exists()
+
+
+def test_what_somebody_else_has_set_meanwhile_stays(hyrun: Hyrun) -> None:
+    hyrun("run", "-dit", "--name", "stays", "busybox", "sh")
+    with at_terminal("attach", "stays") as terminal:
+        terminal.type("echo rea''dy\n")
+        terminal.expect("ready")
+        guard = guard_of(terminal)
+        modes = termios.tcgetattr(terminal.master)
+        modes[0] |= termios.IXANY
+        termios.tcsetattr(terminal.master, termios.TCSANOW, modes)
+        os.kill(terminal.process.pid, signal.SIGKILL)
+        until(lambda: not runs(guard), "the guard has seen the end")
+        assert termios.tcgetattr(terminal.master) == modes
+        terminal.process.wait()
+    hyrun("rm", "-f", "stays")
 
 
 def test_a_killed_container_gives_the_terminal_back(hyrun: Hyrun) -> None:
