@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hyrun.cli import flags
 from hyrun.cli.app import app
+from hyrun.errors import InvalidArgument
 
 RUN: Any = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
 
@@ -34,7 +35,7 @@ def typed(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
 def _both(arguments: list[str]) -> None:
     try:
         fast = flags.parse(arguments)
-    except flags.Unparsed:
+    except (flags.Unparsed, InvalidArgument):
         with pytest.raises(Failed):
             typed(arguments)
         return
@@ -56,6 +57,7 @@ def _both(arguments: list[str]) -> None:
         ["-i", "-e", "-i", "image"],
         ["--name", "--rm", "image"],
         ["--name=", "image"],
+        ["--net", "host", "--network=none", "image"],
         ["--name", "", "image"],
         ["--name=a=b", "image"],
         ["--name", "one", "--name", "two", "image"],
@@ -110,7 +112,8 @@ def test_both_parsers_agree_on_anything(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "expected"), [("--rm=true", True), ("--rm=1", True), ("--rm=false", False), ("--rm=0", False)]
+    ("word", "expected"),
+    [("--rm=true", True), ("--rm=1", True), ("--rm=false", False), ("--rm=0", False), ("--rm=F", False)],
 )
 def test_switch_takes_a_boolean(word: str, expected: bool) -> None:
     assert flags.parse(["--rm", word, "image"]) == (flags.parse([])[0] | {"rm": expected}, ["image"])
@@ -118,8 +121,16 @@ def test_switch_takes_a_boolean(word: str, expected: bool) -> None:
 
 @pytest.mark.parametrize("word", ["--rm=", "--rm=maybe", "--rm=TRUE "])
 def test_switch_takes_nothing_else(word: str) -> None:
-    with pytest.raises(flags.Unparsed):
+    with pytest.raises(InvalidArgument, match="true or false"):
         flags.parse([word, "image"])
+
+
+@pytest.mark.parametrize(
+    ("word", "interactive", "tty"), [("-i=0", False, False), ("-it=false", True, False), ("-ti=true", True, True)]
+)
+def test_a_letter_takes_a_boolean_as_well(word: str, interactive: bool, tty: bool) -> None:
+    values, words = flags.parse([word, "image"])
+    assert (values["interactive"], values["tty"], words) == (interactive, tty, ["image"])
 
 
 def test_equals_behind_a_letter_is_dropped() -> None:

@@ -222,8 +222,9 @@ def test_mistakes_are_refused_before_anything_is_made(args: Any, options: dict[s
 
 def test_a_string_as_volumes_is_refused() -> None:
     # As a list of characters it would make volumes of the first of them.
-    with pytest.raises((TypeError, ValueError)):
-        hyrun.run("busybox", ["true"], volumes="/data")
+    for option in ("volumes", "mounts", "tmpfs"):
+        with pytest.raises(hyrun.InvalidArgument, match=f"{option} '/data': give a list"):
+            hyrun.run("busybox", ["true"], **{option: "/data"})  # type: ignore[arg-type]
 
 
 def test_command_that_is_not_there_is_a_spawn_error() -> None:

@@ -99,7 +99,7 @@ def test_host_name_is_given_or_the_hosts_or_the_beginning_of_the_id() -> None:
     assert spec.host_name(Options(network="host", hostname="box"), identifier) == "box"
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "a\nb", "ü", "x" * 64, "a\0"])
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "a\nb", "ü", "x" * 64, "a\0", "-x", ".x"])
 def test_bad_host_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidArgument, match="hostname"):
         spec.host_name(Options(hostname=name), "0" * 64)

@@ -5,6 +5,7 @@ import typer.main
 
 from hyrun.cli import switches
 from hyrun.cli.app import app
+from hyrun.errors import InvalidArgument
 
 
 @pytest.mark.parametrize(
@@ -17,10 +18,19 @@ from hyrun.cli.app import app
         ("container ls --all=1", "container ls --all"),
         ("ps --filter=name=true", "ps --filter=name=true"),
         ("ps --filter label=all=true", "ps --filter label=all=true"),
-        ("ps --all=perhaps", "ps --all=perhaps"),
+        ("ps --all=T", "ps --all"),
+        ("ps -a=true", "ps -a"),
+        ("ps -aq=false", "ps -a"),
+        ("ps -f=name=x", "ps -f=name=x"),
+        ("ps -n=3", "ps -n=3"),
         ("rm -- --force=true", "rm -- --force=true"),
         ("nosuch --all=true", "nosuch --all=true"),
     ],
 )
 def test_switches(arguments: str, result: str) -> None:
     assert switches.translate(typer.main.get_command(app), arguments.split()) == result.split()
+
+
+def test_anything_else_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="--all=perhaps"):
+        switches.translate(typer.main.get_command(app), ["ps", "--all=perhaps"])

@@ -13,6 +13,7 @@ DATA: dict[str, Any] = {
     "ID": "abc",
     "State": {"Status": "running", "Pid": 5},
     "Labels": {"b": "2", "a": "1"},
+    "Options": None,
     "Mounts": [{"Source": "/a"}, {"Source": "/b"}],
     "List": [1, "x"],
     "None": None,
@@ -33,6 +34,10 @@ DATA: dict[str, Any] = {
         ("{{.List}} {{.True}} {{.None}} {{.Half}} {{.Empty}}", "[1 x] true <no value> 1.5 []"),
         ("{{.Labels}}", "map[a:1 b:2]"),
         ('{{printf "%v" .None}} {{print .None}}', "<nil> <nil>"),
+        # What is a map in docker's API knows no mistaken key, and a nil map prints as an empty one.
+        ("{{.Labels.a}}{{.Labels.zz}}{{if .Labels.zz}}x{{else}}y{{end}}", "1<no value>y"),
+        ("{{.Options}}{{.Options.zz}}{{json .Options}}{{len .Options}}", "map[]<no value>null0"),
+        ("{{with .Labels}}{{.zz}}{{end}}{{$l := .Labels}}{{$l.a}}{{$l.zz}}", "<no value>1<no value>"),
         ("{{json .Labels}}", '{"b":"2","a":"1"}'),
         ("{{json .State.Status}}{{.List | json}}", '"running"[1,"x"]'),
         ("{{range .List}}[{{.}}]{{end}}", "[1][x]"),

@@ -22,6 +22,10 @@ def inspect(record: Record) -> dict[str, Any]:
         "Args": argv[1:],
         "State": _state(record),
         "Image": config.get("Image", ""),
+        # These three files are in the container's memory alone.
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
         "LogPath": f"{record.directory}/container.log" if record.kept else "",
         "Name": f"/{record.name}",
         "RestartCount": record.restart_count,
@@ -68,6 +72,7 @@ def _state(record: Record) -> dict[str, Any]:
         "Error": record.error or ("exit status unknown" if unknown else ""),
         "StartedAt": timestamp(record.started),
         "FinishedAt": timestamp(record.finished),
+        "Health": None,
     }
 
 
@@ -76,26 +81,38 @@ def _host_config(record: Record) -> dict[str, Any]:
     policy = config.get("RestartPolicy") or {}
     return {
         "Binds": _binds(record),
+        "ContainerIDFile": config.get("ContainerIDFile") or "",
         "LogConfig": _log_config(record),
         "NetworkMode": config.get("NetworkMode", "none"),
         "PortBindings": {},
         "RestartPolicy": {"Name": record.policy, "MaximumRetryCount": policy.get("MaximumRetryCount", 0)},
         "AutoRemove": bool(config.get("AutoRemove")),
+        "VolumeDriver": "",
+        "VolumesFrom": None,
+        "Mounts": config.get("HostMounts") or None,
+        "CapAdd": None,
+        "CapDrop": None,
         "Privileged": False,
         "PublishAllPorts": False,
         "ReadonlyRootfs": bool(config.get("ReadonlyRootfs")),
         "Init": bool(config.get("Init")),
         "Tmpfs": config.get("Tmpfs") or None,
+        # Nothing is limited yet: docker's zero.
+        "CpuShares": 0,
+        "Memory": 0,
+        "NanoCpus": 0,
+        "PidsLimit": None,
     }
 
 
 def _binds(record: Record) -> list[str] | None:
-    """Return what -v would be written for each bind and each named volume."""
+    """Return what was written behind -v for each bind and each named volume; those of --mount are in ``Mounts``."""
     anonymous = record.config.get("Anonymous") or ()
+    others = {mount.get("Target") for mount in record.config.get("HostMounts") or ()}
     binds = []
     for mount in record.config.get("Mounts") or ():
         source = mount.get("Name") if mount.get("Type") == "volume" else mount.get("Source")
-        if mount.get("Type") in ("bind", "volume") and source not in anonymous:
+        if mount.get("Destination") not in others and source not in anonymous:
             binds.append(":".join(part for part in (source, mount.get("Destination"), mount.get("Mode")) if part))
     return binds or None
 
@@ -135,6 +152,7 @@ def _config(record: Record) -> dict[str, Any]:
         "Labels": record.labels,
         "StopSignal": config.get("StopSignal"),
         "StopTimeout": config.get("StopTimeout"),
+        "Healthcheck": None,
     }
 
 

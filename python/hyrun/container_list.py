@@ -50,13 +50,17 @@ def find(store: Store, word: str) -> Record:
 
     Raises NotFound, and InvalidArgument naming the matches when there are several.
     """
+    if not word:
+        raise NotFound("a container's name is empty here: hyrun ps -a lists what there is")
     matches = [word] if container_directory.is_id(word) else []
     if not matches:
+        # `inspect` shows a name with a slash before it, and scripts hand that on.
+        name = word.removeprefix("/")
         try:
-            matches = [target(store, word)] if "/" not in word and word not in ("", ".", "..") else []
+            matches = [target(store, name)] if "/" not in name and name not in ("", ".", "..") else []
         except (OSError, ValueError):
             matches = []
-    if not matches and word and _HEX.issuperset(word):
+    if not matches and _HEX.issuperset(word):
         matches = sorted(name for name in os.listdir(store.path("containers")) if name.startswith(word))
     if len(matches) > 1:
         listed = ", ".join(match[:12] for match in matches)

@@ -63,7 +63,7 @@ def free_names(store: Store, found: Iterable[Record]) -> None:
 
 def rename(store: Store, record: Record, name: str) -> None:
     """Give a container another name, whether it runs or not. Conflict when the name is taken."""
-    name = names.check(name.removeprefix("/"))
+    name = names.check(name)
     with _renaming(store):
         config = records.read(f"{record.directory}/config.json")
         if config is None:

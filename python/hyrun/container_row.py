@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from . import container_size
 from .container_inspect import timestamp
 from .container_record import Record
 from .store import Store
+from .template_values import quote
 from .units import ago, duration, short_id, size
 
 
 def row(store: Store, record: Record, *, no_trunc: bool, sizes: bool) -> dict[str, Any]:
     """Return the fields of one container. ``sizes``: look how large it is, which takes time."""
     config = record.config
-    command = " ".join(config.get("Argv") or ())
+    command = _command(config.get("Argv") or ())
     if not no_trunc and len(command) > 20:
         command = command[:19] + "…"
     mounts = config.get("Mounts") or []
     moment = time.localtime(record.created // 1_000_000_000)
     return {
-        "Command": f'"{command}"',
+        # As Go quotes it: what an image's command may hold is not for the terminal.
+        "Command": quote(command),
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", moment),
         "ID": record.id if no_trunc else short_id(record.id),
         "Image": config.get("ImageName", ""),
@@ -37,6 +40,12 @@ def row(store: Store, record: Record, *, no_trunc: bool, sizes: bool) -> dict[st
         "State": record.status,
         "Status": _status(record),
     }
+
+
+def _command(argv: Sequence[str]) -> str:
+    """Return a command as docker shows it: arguments with a space in them are in single quotes."""
+    program, arguments = argv[:1], argv[1:]
+    return " ".join((*program, *(f"'{text}'" if " " in text else text for text in arguments)))
 
 
 def _size(store: Store, record: Record) -> str:

@@ -178,12 +178,13 @@ def plan(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 1,
     if options.rootfs is None:
         lowerdirs, own = image.lowerdirs(store), image.own_layers(store)
     else:
-        lowerdirs = own = [_rootfs(options.rootfs)]
+        own = [_rootfs(options.rootfs)]
+        lowerdirs = [*own, *store.mount_points(own[0])]
     mounts = volumespec.merge(
         options.volumes, options.mounts, options.tmpfs, image.config.get("Volumes") or (), image=options.image
     )
     if options.name is not None:
-        names.check(options.name)
+        options.name = names.check(options.name)
     container = Container(store, options, image, mounts, own)
     planned = []
     for mount in mounts:
@@ -334,6 +335,11 @@ def _config(container: Container, options: Options, image: Image, mounts: list[M
         ],
         "Tmpfs": {mount.target: mount.mode for mount in mounts if not mount.listed},
     }
+    given = [mount.api for mount in mounts if mount.api is not None]
+    if given:
+        record["HostMounts"] = given
+    if options.cidfile:
+        record["ContainerIDFile"] = options.cidfile
     keeping = options.keeping
     if keeping is not None:
         from .startspec import pack

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from errno import ENOENT
 
 from . import _core, container_state, pidfds, records, spec
-from .errors import Conflict, InvalidArgument
+from .errors import Conflict, InvalidArgument, SpawnError
 from .store import Store
 
 TYPE_CHECKING = False
@@ -113,6 +114,17 @@ def start(
                 cgroups=cgroups,
             )
         )
+    except SpawnError as error:
+        if error.step != "cwd":
+            raise
+        # Docker's status: 127 for one that is not there.
+        raise SpawnError(
+            error.errno or 0,
+            f"working directory {cwd or config['WorkingDir']}: {os.strerror(error.errno or 0)}: choose another with -w",
+            cwd,
+            "cwd",
+            127 if error.errno == ENOENT else 126,
+        ) from None
     finally:
         for descriptor in cgroups:
             os.close(descriptor)

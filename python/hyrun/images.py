@@ -36,10 +36,8 @@ class Image:
 
     def lowerdirs(self, store: Store) -> list[str]:
         """Return the absolute paths of the layers, topmost first, as overlayfs wants them."""
-        if self.base:
-            # It has these mount points itself.
-            return self.own_layers(store)
-        return [*self.own_layers(store), store.skeleton]
+        own = self.own_layers(store)
+        return [*own, *store.mount_points(self.base)]
 
     def own_layers(self, store: Store) -> list[str]:
         """Return the paths of what is the image's alone: where its accounts and its volumes' content are."""

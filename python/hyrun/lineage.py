@@ -29,7 +29,7 @@ def parent_of(store: Store, config: dict[str, Any]) -> Parent:
     layers = config.get("Layers") or []
     if image != HOST and not layers:
         raise StorageError(f"container {config.get('Name')}: its record does not say what it was made from")
-    base = "/" if image == HOST else layers[-1]
+    base = "/" if image == HOST else layers[0]
     return Parent({"architecture": machine(), "os": "linux"}, [], base)
 
 

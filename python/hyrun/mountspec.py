@@ -74,6 +74,7 @@ def parse_mount(text: str, *, cwd: str | None = None) -> Mount:
             noexec=True,
             nosuid=True,
             nodev=True,
+            api=_api(kind, values, labels),
         )
     if source is not None:
         _volume_source(source, spec)
@@ -86,6 +87,7 @@ def parse_mount(text: str, *, cwd: str | None = None) -> Mount:
         read_only=read_only,
         nocopy=values.get("volume-nocopy") == "true",
         volume_labels=labels,
+        api=_api(kind, values, labels),
     )
 
 
@@ -192,7 +194,37 @@ def _bind(
         recursive=recursion != "disabled",
         read_only_recursive=recursion != "writable",
         create_source=values.get("bind-create-src") == "true",
+        api=_api("bind", {**values, "source": clean(source)}, {}),
     )
+
+
+def _api(kind: str, values: dict[str, str], labels: dict[str, str]) -> dict[str, object]:
+    """Return the mount as docker's API has it (type Mount); what was not asked for is not there."""
+    shown: dict[str, object] = {"Type": kind}
+    if source := values.get("source"):
+        shown["Source"] = source
+    shown["Target"] = clean(values["target"])
+    if values.get("readonly") == "true":
+        shown["ReadOnly"] = True
+    options: dict[str, object] = {}
+    if kind == "bind":
+        recursion = values.get("bind-recursive")
+        options = {
+            "Propagation": values.get("bind-propagation", "").lower(),
+            "NonRecursive": recursion == "disabled",
+            "CreateMountpoint": values.get("bind-create-src") == "true",
+            "ReadOnlyNonRecursive": recursion == "writable",
+            "ReadOnlyForceRecursive": recursion == "readonly",
+        }
+    elif kind == "volume":
+        options = {"NoCopy": values.get("volume-nocopy") == "true", "Labels": labels}
+    else:
+        given = dict(option.split("=") for option in _tmpfs_options(values, ""))
+        options = {"SizeBytes": int(given.get("size", "0")), "Mode": int(given.get("mode", "0"), 8)}
+    options = {name: value for name, value in options.items() if value}
+    if options:
+        shown[f"{kind.capitalize()}Options"] = options
+    return shown
 
 
 def _volume_source(source: str, spec: str) -> None:

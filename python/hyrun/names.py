@@ -50,7 +50,11 @@ def generate() -> str:
 
 
 def check(name: str) -> str:
-    """Return ``name`` if a container may be called so; InvalidArgument with docker's sentence otherwise."""
+    """Return the name that a container gets; InvalidArgument with docker's sentence if it may not be called so.
+
+    A slash before it is left out, as docker does: names are shown with one.
+    """
+    name = name.removeprefix("/")
     if len(name) < 2 or name[0] not in _ALNUM or not _ALLOWED.issuperset(name):
         shown = (name if name.isprintable() else ascii(name))[:MAX_NAME]
         raise InvalidArgument(

@@ -16,11 +16,13 @@ class Options:
     ``NAME=value`` strings; ``volumes``, ``mounts`` and ``tmpfs`` are parsed (module ``volumespec``).
     ``pull`` is ``always``, ``missing`` or ``never``, ``platform`` is ``linux/arm64``, ``quiet`` hides progress.
     ``entrypoint`` None keeps the image's, ``""`` clears it. ``remove`` is ``--rm``. ``interactive`` is ``-i``.
-    ``init``: hyrun-init is pid 1 and reaps orphans. With ``keeping`` it may outlive its caller (module ``kept``).
+    ``init``: hyrun-init is pid 1 and reaps orphans. ``cidfile`` is where the caller writes the id, for inspect.
+    With ``keeping`` it may outlive its caller (module ``kept``).
     """
 
     __slots__ = (
         "args",
+        "cidfile",
         "cwd",
         "entrypoint",
         "env",
@@ -68,6 +70,7 @@ class Options:
         platform: str | None = None,
         quiet: bool = True,
         init: bool = False,
+        cidfile: str | None = None,
         keeping: Keeping | None = None,
     ) -> None:
         self.image = image
@@ -88,6 +91,7 @@ class Options:
         self.remove = remove
         self.interactive = interactive
         self.init = init
+        self.cidfile = cidfile
         self.keeping = keeping
         self.pull = pull
         self.platform = platform

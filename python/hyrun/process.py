@@ -157,6 +157,9 @@ def container_options(given: dict[str, Any]) -> Options:
 
     if isinstance(given["args"], (str, bytes)):
         raise InvalidArgument(f"args {given['args']!r}: give a list of strings, one for each argument")
+    for name in ("volumes", "mounts", "tmpfs"):
+        if isinstance(given[name], (str, bytes)):
+            raise InvalidArgument(f"{name} {given[name]!r}: give a list of strings, one for each mount")
     if given["pull"] not in ("always", "missing", "never"):
         raise InvalidArgument(f"pull {given['pull']!r}: one of always, missing, never")
     directory = os.getcwd() if given["volumes"] or given["mounts"] else "/"

@@ -93,9 +93,9 @@ def host_name(options: Options, identifier: str) -> str:
     if options.hostname is None:
         return os.uname().nodename if options.network == "host" else identifier[:12]
     plain = options.hostname.replace("-", "a").replace(".", "a").replace("_", "a")
-    if not plain.isascii() or not plain.isalnum() or len(options.hostname) > 63:
+    if not plain.isascii() or not plain.isalnum() or len(options.hostname) > 63 or options.hostname[0] in "-.":
         raise InvalidArgument(
-            f"hostname {options.hostname!r}: 1 to 63 letters, digits, '-', '.' and '_' (sethostname(2))"
+            f"hostname {options.hostname!r}: 1 to 63 letters, digits, '-', '.' and '_', a letter or digit first"
         )
     return options.hostname
 

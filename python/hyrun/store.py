@@ -63,6 +63,22 @@ class Store:
         """The directory of the engine's own lowest layer."""
         return f"{self.root}/skeleton"
 
+    def mount_points(self, base: str = "") -> list[str]:
+        """Return the lowest layer, below a directory ``base`` of this machine: mount points for what has none.
+
+        Not if the store is inside that directory: overlayfs refuses a lower layer inside another (ELOOP).
+        """
+        if base:
+            wanted, directory = os.stat(base), ""
+            for name in self.root.split("/"):
+                directory = f"{directory}{name}/"
+                try:
+                    if os.path.samestat(os.stat(directory), wanted):
+                        return []
+                except FileNotFoundError:
+                    break  # the store will be made there
+        return [self.skeleton]
+
     def prepare(self) -> "Store":
         """Make the directories on first use.
 

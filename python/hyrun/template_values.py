@@ -29,6 +29,16 @@ _GO_TYPES = (
 )
 
 
+class Map(dict):  # type: ignore[type-arg]
+    """A Go map among structs: a key that it does not have is no mistake. ``Map(None)`` is the nil map, null in JSON."""
+
+    __slots__ = ("nil",)
+
+    def __init__(self, items: dict[str, Any] | None) -> None:
+        super().__init__(items or ())
+        self.nil = items is None
+
+
 def go_type(value: Any) -> str:
     """Return the name Go would give the type of a value."""
     return next((name for kind, name in _GO_TYPES if isinstance(value, kind)), "nil" if value is None else "value")
@@ -97,6 +107,8 @@ def quote(text: str) -> str:
 
 def _plain(value: Any) -> Any:
     """Return a value without the functions that a row offers to templates (``.Label``)."""
+    if isinstance(value, Map) and value.nil:
+        return None
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items() if not callable(item)}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

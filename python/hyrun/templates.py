@@ -10,7 +10,7 @@ from __future__ import annotations
 from .errors import InvalidArgument
 from .template_syntax import Branch, Command, Function, Literal, Parser, Path, Pipe
 from .template_tokens import fail
-from .template_values import FUNCTIONS, HEADER_FUNCTIONS, go_print, go_type, truth
+from .template_values import FUNCTIONS, HEADER_FUNCTIONS, Map, go_print, go_type, truth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ __all__ = ["Template", "render", "unescape"]
 #: ``and`` and ``or`` do not evaluate what they do not need; they are known here by name only.
 _LAZY = ("and", "or")
 _MISSING = object()
+#: What docker's API has as maps; every other object is a struct, where a name that is not there is a mistake.
+_MAPS = frozenset(
+    {
+        *("Attributes", "DriverOpts", "ExposedPorts", "Labels", "Networks"),
+        *("Options", "PortBindings", "Ports", "Tmpfs", "Volumes"),
+    }
+)
 
 
 def render(template: str, data: Any) -> str:
@@ -214,8 +221,11 @@ class _Run:
             raise self.error(path.pos, path.source, f'nil data; no entry for key "{name}"')
         if not isinstance(value, dict):
             raise self.error(path.pos, path.source, f"can't evaluate field {name} in type {go_type(value)}")
+        if isinstance(value, Map):
+            return value.get(name)
         try:
-            return value[name]
+            found = value[name]
+            return Map(found) if name in _MAPS and (found is None or isinstance(found, dict)) else found
         except KeyError:
             known = ", ".join(sorted(str(key) for key in value)[:40])
             hint = f" (it has {known})" if known else " (it is empty)"

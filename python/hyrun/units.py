@@ -47,6 +47,23 @@ def ago(timestamp: float | str | None, *, now: float | None = None) -> str:
     return duration((time.time() if now is None else now) - moment) + " ago"
 
 
+def created_at(text: str) -> str:
+    """Return RFC 3339 text as docker's `images` shows it, in local time: ``2026-01-31 12:00:00 +0000 UTC``."""
+    return _shown(text, "%Y-%m-%d %H:%M:%S %z %Z", "0001-01-01 00:00:00 +0000 UTC")
+
+
+def created_on(text: str) -> str:
+    """Return RFC 3339 text as docker's `history` shows it: whole seconds, in UTC."""
+    return _shown(text, "%Y-%m-%dT%H:%M:%SZ", "0001-01-01T00:00:00Z", utc=True)
+
+
+def _shown(text: str, form: str, never: str, *, utc: bool = False) -> str:
+    seconds = _seconds(text)
+    if seconds is None or not 0 <= seconds < 1e11:
+        return never
+    return time.strftime(form, time.gmtime(seconds) if utc else time.localtime(seconds))
+
+
 def short_id(id: str) -> str:
     """Return the first 12 digits of an id, without ``sha256:``."""
     return id.removeprefix("sha256:")[:12]

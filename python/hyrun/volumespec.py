@@ -34,7 +34,7 @@ _FAMILIES: Final = {
 
 
 class Mount:
-    """One mount of a container, as asked for; equal when every field is.
+    """One mount of a container, as asked for; equal when every field is that has an effect.
 
     ``type`` is ``"bind"``, ``"volume"`` or ``"tmpfs"``. ``source`` is an absolute host path, a volume's name,
     or None (tmpfs, anonymous volume). ``target`` is absolute and normalised. ``mode`` is the option string as
@@ -42,10 +42,11 @@ class Mount:
     submounts along, and ``read_only_recursive`` makes them read-only with it (Docker since Engine 25).
     ``create_source`` makes a missing host directory (``-v`` does, ``--mount`` does not). ``options`` are
     tmpfs(5) data options such as ``size=64m``. ``listed`` is False for what Docker leaves out of ``inspect
-    .Mounts`` (``--tmpfs``).
+    .Mounts`` (``--tmpfs``). ``api`` is how `inspect .HostConfig.Mounts` shows it, None for all but ``--mount``.
     """
 
     __slots__ = (
+        "api",
         "create_source",
         "listed",
         "mode",
@@ -83,6 +84,7 @@ class Mount:
         nosuid: bool = False,
         nodev: bool = False,
         listed: bool = True,
+        api: Mapping[str, object] | None = None,
     ) -> None:
         self.type = type
         self.source = source
@@ -100,11 +102,12 @@ class Mount:
         self.nosuid = nosuid
         self.nodev = nodev
         self.listed = listed
+        self.api = api
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mount):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__ if name != "api")
 
     __hash__ = None  # type: ignore[assignment]  # mutable: an anonymous volume gets its name later
 

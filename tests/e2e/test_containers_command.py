@@ -161,6 +161,7 @@ def test_rm_force_kills(hyrun: Hyrun, flags: tuple[str, ...]) -> None:
 
 def test_rm_of_a_missing_container_fails_but_with_force(hyrun: Hyrun) -> None:
     assert "nosuch" in hyrun.refused("rm", "nosuch", code=1)
+    assert "name is empty" in hyrun.refused("rm", "", code=1)
     hyrun("rm", "-f", "nosuch")
 
 
@@ -265,10 +266,6 @@ def test_prune_removes_what_does_not_run(hyrun: Hyrun) -> None:
     assert process.poll() is None
 
 
-def test_rm_refuses_links_by_name(hyrun: Hyrun) -> None:
-    assert "--link" in hyrun.refused("rm", "-l", "one", code=1)
-
-
 def test_inspect_of_a_running_container_has_its_pid(hyrun: Hyrun) -> None:
     hyrun.sleeper("--name", "one")
     seen = hyrun.inspect("one")
@@ -318,3 +315,63 @@ def test_words_that_are_paths_find_nothing(hyrun: Hyrun, word: str) -> None:
     hyrun("rm", "-f", "--", word)
     hyrun("inspect", "--", word, code=1)
     assert hyrun.tree() == before
+
+
+def test_a_name_may_have_a_slash_before_it(hyrun: Hyrun) -> None:
+    # As `inspect` shows it.
+    hyrun("run", "--name", "/one", "busybox", "true")
+    assert hyrun.out("inspect", "-f", "{{.Name}}", "/one") == "/one"
+    hyrun("rename", "/one", "/two")
+    assert hyrun.lines("ps", "-a", "--format", "{{.Names}}") == ["two"]
+    assert "no such container: //two" in hyrun.refused("rm", "//two", code=1)
+    hyrun("rm", "/two")
+
+
+@pytest.mark.parametrize(
+    ("command", "whole", "cut"),
+    [
+        (["echo", "a b", "c"], "\"echo 'a b' c\"", "\"echo 'a b' c\""),
+        (["echo", 'say "x"'], '"echo \'say \\"x\\"\'"', '"echo \'say \\"x\\"\'"'),
+        (["echo", "\033]0;x\a"], '"echo \\x1b]0;x\\a"', '"echo \\x1b]0;x\\a"'),
+        (["echo", "x" * 30], f'"echo {"x" * 30}"', f'"echo {"x" * 14}…"'),
+    ],
+)
+def test_ps_quotes_the_command_as_go_does(hyrun: Hyrun, command: list[str], whole: str, cut: str) -> None:
+    hyrun("run", "busybox", *command)
+    assert hyrun.out("ps", "-a", "--no-trunc", "--format", "{{.Command}}") == whole
+    assert hyrun.out("ps", "-a", "--format", "{{.Command}}") == cut
+
+
+def test_inspect_shows_mounts_where_docker_does(hyrun: Hyrun) -> None:
+    mounts = (
+        f"type=bind,src={hyrun.cwd},dst=/b,ro,bind-propagation=rprivate",
+        "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=700",
+        "type=volume,src=named,dst=/n,volume-nocopy",
+        "dst=/anonymous",
+    )
+    flags = [word for mount in mounts for word in ("--mount", mount)]
+    hyrun("run", "--name", "one", *flags, "-v", "other:/o:ro", "--cidfile", "id", "busybox", "true")
+    shown = hyrun.inspect("one")["HostConfig"]
+    assert shown["Binds"] == ["other:/o:ro"]
+    assert sorted(shown["Mounts"], key=lambda mount: mount["Target"]) == [
+        {"Type": "volume", "Target": "/anonymous"},
+        {
+            "Type": "bind",
+            "Source": str(hyrun.cwd),
+            "Target": "/b",
+            "ReadOnly": True,
+            "BindOptions": {"Propagation": "rprivate"},
+        },
+        {"Type": "volume", "Source": "named", "Target": "/n", "VolumeOptions": {"NoCopy": True}},
+        {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o700}},
+    ]
+    assert shown["ContainerIDFile"] == "id"
+
+
+def test_what_scripts_ask_of_docker_is_there(hyrun: Hyrun) -> None:
+    hyrun("run", "--name", "one", "busybox", "true")
+    template = (
+        "{{if .State.Health}}healthy{{end}}{{.Config.Labels.nosuch}} {{json .Config.Healthcheck}} {{.HostsPath}}"
+        "{{.ResolvConfPath}}{{json .HostConfig.VolumesFrom}} {{.HostConfig.Memory}} {{json .HostConfig.CapAdd}}"
+    )
+    assert hyrun.out("inspect", "-f", template, "one") == "<no value> null null 0 null"

@@ -80,7 +80,8 @@ def test_the_exit_status_is_the_commands(hyrun: Hyrun, web: str, command: list[s
     [
         (["web", "nosuch"], 127, "not found"),
         (["web", "/data"], 126, "Permission denied"),
-        (["-w", "/nosuch", "web", "true"], 125, "working directory"),
+        (["-w", "/nosuch", "web", "true"], 127, "working directory /nosuch: No such file"),
+        (["-w", "/etc/passwd", "web", "true"], 126, "working directory /etc/passwd: Not a directory"),
         (["-w", "relative", "web", "true"], 125, "must be absolute"),
         (["-u", "nobody-there", "web", "true"], 125, "nobody-there"),
         (["nosuch", "true"], 125, "no such container"),

@@ -119,3 +119,30 @@ def test_store_inside_of_a_rootfs_is_hidden(hyrun: Hyrun, template: Template) ->
 
 def test_store_and_run_directory_of_another_place_are_none_of_a_rootfs(hyrun: Hyrun, rootfs: Path) -> None:
     assert hyrun.out("run", "--rm", "--rootfs", rootfs, "ls", hyrun.root.anchor + "etc/hello") == "/etc/hello"
+
+
+@pytest.fixture
+def bare(hyrun: Hyrun, template: Template) -> Iterator[Path]:
+    """A directory with a root file system that has none of the engine's mount points."""
+    with tempfile.TemporaryDirectory(dir=hyrun.cwd.parent) as directory:
+        subprocess.run(["tar", "-xf", str(template.rootfs), "-C", directory], check=True)
+        for name in ("dev", "proc", "sys"):
+            if os.path.isdir(f"{directory}/{name}"):
+                os.rmdir(f"{directory}/{name}")
+        yield Path(directory)
+
+
+def test_the_engines_mount_points_are_no_change_of_a_rootfs(hyrun: Hyrun, bare: Path) -> None:
+    hyrun("run", "--name", "one", "--rootfs", bare, "sh", "-c", "touch /new && cat /etc/hosts /dev/null")
+    assert hyrun.lines("diff", "one") == ["A /new"]
+    hyrun("commit", "one", "mine")
+    hyrun("run", "--name", "two", "mine", "sh", "-c", "ls /new && touch /newer")
+    assert hyrun.lines("diff", "two") == ["A /newer"]
+
+
+def test_a_rootfs_with_the_store_in_it_runs(hyrun: Hyrun, template: Template) -> None:
+    # overlayfs would not take the engine's own layer below a directory that it is in.
+    with tempfile.TemporaryDirectory(dir=hyrun.cwd.parent) as directory:
+        subprocess.run(["tar", "-xf", str(template.rootfs), "-C", directory], check=True)
+        place = {"HYRUN_ROOT": f"{directory}/var/store"}
+        assert hyrun.out("run", "--rm", "--rootfs", directory, "cat", "/etc/hello", env=place)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e.command import Hyrun, Template
+from e2e.terminal import at_terminal
 from hyrun.images import lookup
 from hyrun.store import Store
 from support.images import docker_archive, tar_bytes
@@ -89,6 +90,18 @@ def test_image_prune_filters(hyrun: Hyrun, filters: tuple[str, ...], left: set[s
 def test_prune_asks_and_where_nobody_can_be_asked_refuses(hyrun: Hyrun, command: tuple[str, ...]) -> None:
     before = hyrun.tree()
     assert "--force" in hyrun.refused(*command, "-a", code=1)
+    assert hyrun.tree() == before
+
+
+@pytest.mark.parametrize("command", ["system", "image", "container", "volume"])
+def test_who_says_no_to_prune_gets_what_was_asked_for(hyrun: Hyrun, command: str) -> None:
+    hyrun("run", "--name", "ended", "-v", "named:/v", "busybox", "true")
+    before = hyrun.tree()
+    with at_terminal(command, "prune", "-a" if command in ("image", "volume") else "--filter=until=1s") as terminal:
+        terminal.expect("WARNING")
+        terminal.expect("continue")
+        terminal.type("n\n")
+        assert terminal.wait() == 0
     assert hyrun.tree() == before
 
 

@@ -1,12 +1,14 @@
 """What is refused at the command line, how, and what help says."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import typer.main
 
-from e2e.command import Hyrun
+from e2e.command import COMMAND, Hyrun
 from hyrun.cli.app import app
 
 
@@ -22,7 +24,7 @@ from hyrun.cli.app import app
         (["-m", "1g"], "--memory"),
         (["--cpus", "2"], "--cpus"),
         (["--gpus", "all"], "--gpus"),
-        (["--net", "host"], "--net"),
+        (["--net", "host", "--dns", "1.1.1.1"], "--dns"),
         (["--cap-add", "NET_ADMIN"], "--cap-add"),
         (["--device", "/dev/kvm"], "--device"),
         (["--security-opt", "x"], "--security-opt"),
@@ -39,6 +41,42 @@ def test_docker_flag_without_support_is_refused_by_name(hyrun: Hyrun, flags: lis
     assert name in message
     assert "not supported" in message
     assert hyrun.tree() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["rm", "-l", "x"], "-l of rm"),
+        (["container", "rm", "--link", "x"], "--link of container rm"),
+        (["logs", "--details", "x"], "--details of logs"),
+        (["start", "--checkpoint=x", "x"], "--checkpoint of start"),
+        (["volume", "create", "-o", "type=nfs"], "-o of volume create"),
+        (["volume", "create", "--driver", "nfs"], "--driver nfs of volume create"),
+        (["exec", "--detach-keys", "a", "x", "sh"], "--detach-keys of exec"),
+        (["container", "exec", "--privileged", "x", "sh"], "--privileged of container exec"),
+        (["create", "--gpus", "all", "busybox"], "--gpus of create"),
+    ],
+)
+def test_flags_of_other_commands_are_refused_by_name_too(hyrun: Hyrun, arguments: list[str], name: str) -> None:
+    message = hyrun.refused(*arguments, code=125)
+    assert f"docker's flag {name} is not supported" in message
+
+
+def test_flags_behind_two_dashes_are_names(hyrun: Hyrun) -> None:
+    assert "no such container: -l" in hyrun.refused("rm", "--", "-l", code=1)
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["run", "--pull", "never", "nosuch"], 125), (["rm", "nosuch"], 1)])
+def test_debug_shows_where_and_changes_no_exit_status(hyrun: Hyrun, arguments: list[str], code: int) -> None:
+    command = [*COMMAND, "--debug", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=hyrun.cwd)
+    assert result.returncode == code
+    assert "Traceback" in result.stderr or arguments[0] == "rm"
+    assert result.stderr.splitlines()[-1].startswith("hyrun: no ")
+
+
+def test_network_has_dockers_short_name(hyrun: Hyrun) -> None:
+    assert hyrun.out("run", "--rm", "--net", "host", "busybox", "hostname") == os.uname().nodename
 
 
 def test_flags_of_the_command_inside_are_not_ours(hyrun: Hyrun) -> None:
@@ -60,9 +98,11 @@ def test_flag_that_cannot_be_read_is_125(hyrun: Hyrun, arguments: list[str]) -> 
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["nosuch"], ["ps", "--nosuch"], ["rm"], ["volume", "nosuch"], ["--nosuch"]])
-def test_other_usage_errors_are_125_as_well(hyrun: Hyrun, arguments: list[str]) -> None:
-    assert hyrun(*arguments, code=125).stderr
+@pytest.mark.parametrize(
+    "arguments", [["nosuch"], ["ps", "--nosuch"], ["rm"], ["volume", "nosuch"], ["--nosuch"], ["ps", "-a=maybe"]]
+)
+def test_other_usage_errors_are_one_line_and_125_as_well(hyrun: Hyrun, arguments: list[str]) -> None:
+    assert hyrun.refused(*arguments, code=125)
 
 
 def _commands(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

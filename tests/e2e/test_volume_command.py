@@ -33,7 +33,7 @@ def test_create_refuses_a_bad_name(hyrun: Hyrun, name: str) -> None:
 
 @pytest.mark.parametrize("flags", [("--driver", "nfs"), ("--opt", "type=tmpfs")])
 def test_create_refuses_other_drivers_by_name(hyrun: Hyrun, flags: tuple[str, str]) -> None:
-    assert flags[0] in hyrun.refused("volume", "create", *flags, "data", code=1)
+    assert flags[0] in hyrun.refused("volume", "create", *flags, "data")
 
 
 def test_ls_has_dockers_columns_in_natural_order(hyrun: Hyrun) -> None:

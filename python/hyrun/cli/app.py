@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 import typer.main
 
-from hyrun.errors import HyrunError, NotSupported
+from hyrun.errors import HyrunError
 
 from . import (
     commit,
@@ -24,6 +24,7 @@ from . import (
     lifecycle,
     logs,
     output,
+    refusals,
     registry,
     run,
     save,
@@ -96,9 +97,11 @@ system.register(app)
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit status."""
     try:
-        _refuse_flags(arguments)
+        refusals.check(arguments)
         if any("=" in word for word in arguments):
+            current.exit_with_cause = True
             arguments = switches.translate(typer.main.get_command(app), arguments)
+            current.exit_with_cause = False
         result = app(arguments, standalone_mode=False, prog_name="hyrun")
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
@@ -109,36 +112,29 @@ def main(arguments: list[str]) -> int:
             return output.pipe_closed()
         raise
     except typer.TyperException as error:
-        # Typer's own words, with usage and hint, for what it could not parse.
-        show = getattr(error, "show", None)
-        if show is None:
-            raise
-        show()
+        if type(error).__name__ == "NoArgsIsHelpError":
+            output.message(error.format_message())
+        else:
+            output.message(_explained(error))
         return USAGE
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except HyrunError as error:
+    except (HyrunError, OSError) as error:
         if current.debug:
-            raise
+            import traceback
+
+            traceback.print_exc()
         output.message(f"hyrun: {error}")
-        return error.exit_code if current.exit_with_cause else 1
-    except OSError as error:
-        if current.debug:
-            raise
-        output.message(f"hyrun: {error}")
-        return 125 if current.exit_with_cause else 1
+        return getattr(error, "exit_code", USAGE) if current.exit_with_cause else 1
 
 
-def _refuse_flags(arguments: list[str]) -> None:
-    """Say by name which of docker's flags is missing here; any other mistake is Typer's to explain."""
-    words = [(index, word) for index, word in enumerate(arguments[:4]) if word in _FLAGGED]
-    if not words:
-        return
-    index, command = words[0]
-    name = flags.unsupported(arguments[index + 1 :], _FLAGGED[command][0])
-    if name is not None:
-        current.exit_with_cause = True
-        raise NotSupported(f"docker's flag {name} of {command} is not supported by hyrun yet: leave it out")
+def _explained(error: typer.TyperException) -> str:
+    """Return Typer's words for what it could not parse as one line, with the command they are about."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "hyrun"
+    command = f"{path}: ".removeprefix("hyrun: ").removeprefix("hyrun ")
+    text = error.format_message().strip().rstrip(".")
+    return f"hyrun: {command}{text[:1].lower()}{text[1:]}: see {path} --help"
 
 
 if __name__ == "__main__":

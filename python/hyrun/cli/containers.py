@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -19,11 +18,12 @@ from hyrun import (
     moments,
 )
 from hyrun.container_record import Record
-from hyrun.errors import HyrunError, InvalidArgument, NotFound, NotSupported
+from hyrun.errors import HyrunError, NotFound
 from hyrun.store import Store
 
 from . import completion, output
 from .arguments import Container, Containers
+from .confirmation import confirm
 from .context import store as current_store
 
 _PANEL = "Containers"
@@ -84,11 +84,8 @@ def rm(
         bool, typer.Option("--force", "-f", help="Kill it first if it is running; ignore what is not there.")
     ] = False,
     volumes: Annotated[bool, typer.Option("--volumes", "-v", help="Remove its anonymous volumes as well.")] = False,
-    link: Annotated[bool, typer.Option("--link", "-l", help="Not supported.", hidden=True)] = False,
 ) -> None:
     """Remove containers. Example: hyrun rm -v mossy_beacon"""
-    if link:
-        raise NotSupported("--link (-l) of rm is not supported by hyrun: there are no links between containers")
     store = current_store()
     failed = False
     for name in names:
@@ -135,11 +132,7 @@ def prune(
     """Remove all containers that do not run. Example: hyrun container prune --force --filter until=24h"""
     wanted = filters.parse(filter_ or (), {"until", "label", "label!"})
     limits = [moments.parse(text, "--filter until=") for text in wanted.get("until", ())]
-    if not force:
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise InvalidArgument("container prune removes data, and nobody can be asked here: add --force")
-        output.message("WARNING! This will remove all stopped containers.")
-        typer.confirm("Are you sure you want to continue?", abort=True, err=True)
+    confirm("container prune", "This will remove all stopped containers.", force=force)
     from hyrun import pruning
 
     def chosen(record: Record) -> bool:

@@ -76,6 +76,7 @@ def command(
     for flag in table:
         # Docker's --switch=false is the fast parser's; Typer shows one name.
         names = [f"--{flag.name}", *([f"-{flag.letter}"] if flag.letter else [])]
+        names += [f"--{alias}" for alias, name in flags.ALIASES.items() if name == flag.name]
         if flag.kind == flags.ON:
             names = [f"--{flag.name}/--no-{flag.name}"]
         option = typer.Option(

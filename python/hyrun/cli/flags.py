@@ -1,7 +1,7 @@
 """The flags of `run`, once: the fast parser and Typer's help are both made of this table.
 
 Typer costs four times what a container costs, so `hyrun run` is parsed here by hand; only help, completion and
-mistakes go through Typer, which reads the same table (cli/run_help.py) and explains them better.
+mistakes go through Typer, which reads the same table (cli/flag_help.py) and explains them better.
 """
 
 from __future__ import annotations
@@ -142,6 +142,14 @@ EXEC: Final = (
     Flag("env-file", "", LIST, "FILE", _PROCESS, "Read variables from a file, one NAME=VALUE a line."),
 )
 
+#: Other names that docker has for a flag.
+ALIASES: Final = {"net": "network"}
+#: What pflag takes for a switch (Go's strconv.ParseBool).
+BOOLEANS: Final = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+
 #: What docker's `run` has besides; refused by name instead of being taken for the image.
 _UNSUPPORTED_NAMES: Final = """
 add-host annotation attach blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent cgroupns cpu-count
@@ -150,7 +158,7 @@ device-cgroup-rule device-read-bps device-read-iops device-write-bps device-writ
 disable-content-trust dns dns-opt dns-option dns-search domainname expose gpus group-add health-cmd
 health-interval health-retries health-start-interval health-start-period health-timeout io-maxbandwidth
 io-maxiops ip ip6 ipc isolation kernel-memory label-file link link-local-ip log-driver mac-address memory
-memory-reservation memory-swap memory-swappiness net net-alias network-alias no-healthcheck oom-kill-disable
+memory-reservation memory-swap memory-swappiness net-alias network-alias no-healthcheck oom-kill-disable
 oom-score-adj pid pids-limit privileged publish publish-all runtime security-opt
 shm-size storage-opt sysctl ulimit use-api-socket userns uts volume-driver volumes-from
 """
@@ -162,6 +170,17 @@ UNSUPPORTED_LETTERS: Final = {
     "p": "publish",
     "P": "publish-all",
 }
+UNSUPPORTED_OF_EXEC: Final = frozenset(("detach-keys", "privileged"))
+
+
+def boolean(text: str, flag: str) -> bool:
+    """Return what a switch is set to by ``--flag=text``. Raises InvalidArgument."""
+    value = BOOLEANS.get(text)
+    if value is None:
+        from hyrun.errors import InvalidArgument
+
+        raise InvalidArgument(f"{flag}={text}: a switch is true or false: write {flag}=false, or {flag} alone for true")
+    return value
 
 
 class Unparsed(Exception):
@@ -203,15 +222,13 @@ def parse(arguments: list[str], flags: tuple[Flag, ...] = RUN) -> tuple[dict[str
         index += 1
         if word[1] == "-":
             name, equals, text = word[2:].partition("=")
-            flag = names.get(name)
+            flag = names.get(name) or names.get(ALIASES.get(name, ""))
             if flag is None:
                 raise Unparsed
             if flag.takes_value:
                 put(flag, text if equals else value())
-            elif equals and text not in ("true", "1", "false", "0"):
-                raise Unparsed
             else:
-                values[flag.field] = not equals or text in ("true", "1")
+                values[flag.field] = not equals or boolean(text, f"--{name}")
             continue
         rest = word[1:]
         while rest:
@@ -220,6 +237,9 @@ def parse(arguments: list[str], flags: tuple[Flag, ...] = RUN) -> tuple[dict[str
                 raise Unparsed
             rest = rest[1:]
             if not flag.takes_value:
+                if rest[:1] == "=":
+                    values[flag.field] = boolean(rest[1:], f"-{flag.letter}")
+                    break
                 values[flag.field] = True
             else:
                 put(flag, rest.removeprefix("=") or value())
@@ -231,6 +251,7 @@ def unsupported(arguments: list[str], flags: tuple[Flag, ...] = RUN) -> str | No
     """Return the docker flag in ``arguments`` that made `parse` give up, as written; None when it was another."""
     known = {flag.name: flag for flag in flags}
     letters = {flag.letter: flag for flag in flags if flag.letter}
+    names, short = (UNSUPPORTED_OF_EXEC, {}) if flags is EXEC else (UNSUPPORTED, UNSUPPORTED_LETTERS)
     index = 0
     while index < len(arguments):
         word = arguments[index]
@@ -239,16 +260,16 @@ def unsupported(arguments: list[str], flags: tuple[Flag, ...] = RUN) -> str | No
             return None
         if word[1] == "-":
             name, equals, _ = word[2:].partition("=")
-            if name in UNSUPPORTED:
+            if name in names:
                 return f"--{name}"
-            flag = known.get(name)
+            flag = known.get(ALIASES.get(name, name))
             if flag is None:
                 return None
             index += flag.takes_value and not equals
             continue
         for position, letter in enumerate(word[1:], 1):
-            if letter in UNSUPPORTED_LETTERS:
-                return f"-{letter} (--{UNSUPPORTED_LETTERS[letter]})"
+            if letter in short:
+                return f"-{letter} (--{short[letter]})"
             flag = letters.get(letter)
             if flag is None:
                 return None

@@ -9,8 +9,9 @@ import typer
 from hyrun.errors import InvalidArgument
 
 from . import completion, images, output
+from .confirmation import confirm
 from .context import store
-from .system import confirm, show
+from .system import show
 
 _Format = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="json, or a Go template.")]
 

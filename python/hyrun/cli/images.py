@@ -202,12 +202,14 @@ _GROUP: dict[str, Callable[..., None]] = {
 
 def _shown(row: dict[str, Any], *, no_trunc: bool) -> dict[str, Any]:
     """Turn a row into the fields of docker's --format, which are text."""
+    from hyrun.units import created_at
+
     from .output import ago, short_id, size
 
     length = size(row["Size"])
     return {
         "Containers": str(row["Containers"]),
-        "CreatedAt": row["Created"],
+        "CreatedAt": created_at(row["Created"]),
         "CreatedSince": ago(row["Created"]),
         "Digest": row["Digest"],
         "ID": row["Id"] if no_trunc else short_id(row["Id"]),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hyrun import container_list, moments
-from hyrun.errors import InvalidArgument, NotSupported
+from hyrun.errors import InvalidArgument
 
 from .arguments import Container
 from .containers import group
@@ -23,14 +23,11 @@ def logs(
         str | None, typer.Option("--since", metavar="TIME", help="10m, 2026-01-31T12:00:00Z, or seconds since 1970.")
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="As --since.")] = None,
-    details: Annotated[bool, typer.Option("--details", help="Not supported.", hidden=True)] = False,
 ) -> None:
     """Print what a container wrote: its stdout to stdout, its stderr to stderr.
 
     Example: hyrun logs -f --tail 20 --since 10m web
     """
-    if details:
-        raise NotSupported("--details is not supported by hyrun: leave it out")
     count = _count(tail)
     start = None if since is None else moments.parse(since, "--since")
     end = None if until is None else moments.parse(until, "--until")

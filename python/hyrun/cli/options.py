@@ -41,6 +41,7 @@ def options_of(values: dict[str, Any], words: list[str], *, keep: bool) -> Optio
         remove=values["rm"],
         interactive=values["interactive"],
         init=values["init"],
+        cidfile=values["cidfile"],
         # A dry run changes nothing on the disk.
         pull="never" if values.get("dry_run") else _pull(values["pull"]),
         platform=values["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM"),

@@ -79,6 +79,8 @@ def history(
 
 
 def _shown(row: dict[str, Any], *, no_trunc: bool, human: bool) -> dict[str, Any]:
+    from hyrun.units import created_on
+
     from .output import ago, short_id, size
 
     # Docker shows a tab as a space, and 45 characters.
@@ -88,7 +90,7 @@ def _shown(row: dict[str, Any], *, no_trunc: bool, human: bool) -> dict[str, Any
     return {
         "ID": row["Id"] if no_trunc else short_id(row["Id"]) if row["Id"].startswith("sha256:") else row["Id"],
         "CreatedSince": ago(row["Created"]),
-        "CreatedAt": row["Created"],
+        "CreatedAt": created_on(row["Created"]),
         "CreatedBy": command,
         "Size": size(row["Size"]) if human else str(row["Size"]),
         "Comment": row["Comment"],

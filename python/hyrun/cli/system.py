@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from hyrun.errors import InvalidArgument
 
 from . import output
 from .arguments import Progress
+from .confirmation import confirm
 from .context import store
 
 group = typer.Typer(no_args_is_help=True, help="Look after the store. Example: hyrun system df")
@@ -118,16 +118,6 @@ def prune(
     images = image_pruning.prune_images(where, wanted, everything=everything)
     show("Deleted Images:", images.lines)
     typer.echo(f"Total reclaimed space: {output.size(size + images.size)}")
-
-
-def confirm(command: str, warning: str, *, force: bool) -> None:
-    """Ask before something is removed, unless ``force``; refuse when nobody can be asked."""
-    if force:
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise InvalidArgument(f"{command} removes data, and nobody can be asked here: add --force")
-    output.message(f"WARNING! {warning}")
-    typer.confirm("Are you sure you want to continue?", abort=True, err=True)
 
 
 def show(title: str, lines: list[str]) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from hyrun import filters, volumes
-from hyrun.errors import HyrunError, InvalidArgument, NotFound, NotSupported
+from hyrun.errors import HyrunError, InvalidArgument, NotFound
 from hyrun.store import Store
 from hyrun.volumes import Volume
 
 from . import output
 from .arguments import Volumes
+from .confirmation import confirm
 from .context import store
+from .refusals import refuse
 
 app = typer.Typer(name="volume", help="Work with volumes. Example: hyrun volume ls", no_args_is_help=True)
 
@@ -26,13 +27,10 @@ def create(
     name: Annotated[str | None, typer.Argument(metavar="[VOLUME]", show_default=False)] = None,
     label: Annotated[list[str] | None, typer.Option("--label", metavar="KEY[=VALUE]", help="Set a label.")] = None,
     driver: Annotated[str, typer.Option("--driver", "-d", help="Only local.")] = "local",
-    opt: Annotated[list[str] | None, typer.Option("--opt", "-o", metavar="KEY=VALUE", help="Not supported.")] = None,
 ) -> None:
     """Create a volume and print its name; without a name, an anonymous one."""
     if driver != "local":
-        raise NotSupported(f"--driver {driver} is not supported by hyrun: leave it out, volumes are local")
-    if opt:
-        raise NotSupported(f"--opt {opt[0]} is not supported by hyrun: mount it on the host and bind that path")
+        refuse(f"--driver {driver}", "volume create", "leave it out, volumes are local")
     labels = {key: value for key, _, value in (text.partition("=") for text in label or ())}
     if "" in labels:
         raise InvalidArgument("--label needs a name before the =: write --label KEY=VALUE")
@@ -127,12 +125,8 @@ def prune(
     """Remove the anonymous volumes, or all, that no container references."""
     wanted = filters.parse(filter or (), {"all", "label", "label!"})
     everything = everything or filters.boolean(wanted, "all", default=False)
-    if not force:
-        if sys.stdin is None or not sys.stdin.isatty():
-            raise InvalidArgument("volume prune removes data, and nobody can be asked here: add --force")
-        kind = "all" if everything else "anonymous"
-        output.message(f"WARNING! This will remove {kind} local volumes not used by at least one container.")
-        typer.confirm("Are you sure you want to continue?", abort=True, err=True)
+    kind = "all" if everything else "anonymous"
+    confirm("volume prune", f"This will remove {kind} local volumes not used by at least one container.", force=force)
     removed = volumes.prune(
         store(),
         everything=everything,
