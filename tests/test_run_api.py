@@ -343,6 +343,17 @@ def test_a_run_loads_no_large_module() -> None:
     assert out == "\n"
 
 
+def test_a_run_from_the_command_line_loads_only_what_it_needs() -> None:
+    code = (
+        "import sys; before = set(sys.modules); sys.argv = ['hyrun', 'run', '--rm', 'busybox', 'true']; "
+        "from hyrun.__main__ import main; main(); new = set(sys.modules) - before; "
+        "print(*sorted(name for name in new if not name.startswith('hyrun') or 'vol' in name or 'mount' in name))"
+    )
+    with _python(code) as process:
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert set(out.split()) <= {"__future__", "errno", "fcntl"}
+
+
 def test_public_names_are_there_and_no_others() -> None:
     for name in hyrun.__all__:
         assert getattr(hyrun, name) is not None

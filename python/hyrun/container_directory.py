@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from . import _core, names, records, volumes
+from . import _core, names, records
 from .container_state import state_path
 from .errors import Conflict, InUse, NotFound, StorageError
 
@@ -121,11 +121,8 @@ def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> N
         pass
     directory = store.path("containers", identifier)
     # The record goes last of all that other commands look for: until then they know what is left to do.
-    for volume in anonymous:
-        try:
-            volumes.remove(store, volume, ignore=identifier)
-        except (NotFound, InUse):
-            pass
+    if anonymous:
+        _remove_volumes(store, anonymous, identifier)
     # Gone in one step: should this process be killed, what is left is nobody's, and the next command sweeps it up.
     rubbish = store.path("tmp", identifier)
     try:
@@ -141,6 +138,16 @@ def discard(store: Store, identifier: str, name: str, anonymous: list[str]) -> N
         _core.remove_tree(rubbish)
     except FileNotFoundError:
         pass
+
+
+def _remove_volumes(store: Store, anonymous: list[str], identifier: str) -> None:
+    from . import volumes
+
+    for volume in anonymous:
+        try:
+            volumes.remove(store, volume, ignore=identifier)
+        except (NotFound, InUse):
+            pass
 
 
 def _free_name(store: Store, name: str, identifier: str) -> bool:

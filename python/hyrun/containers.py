@@ -10,33 +10,30 @@ from __future__ import annotations
 import os
 import time
 
-from . import _core, container_directory, container_state, events, images, names, records, spec, volumes, volumespec
-from .errors import HyrunError, ImageNotFound, InvalidArgument, NotFound
+from . import _core, container_directory, container_state, events, images, names, records, spec
+from .errors import ImageNotFound, InvalidArgument, NotFound
 from .store import Store, new_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .container_mounts import Mounts
     from .images import Image
     from .options import Options
     from .users import Identity
-    from .volumespec import Mount
 
 
 class Container:
     """A container that this process owns: planned, made, started, and ended by ``finish`` or ``remove``."""
 
     __slots__ = (
-        "_anonymous",
         "_descriptor",
-        "_directories",
         "_image",
         "_layers",
         "_mounts",
         "_options",
         "_started",
-        "_volumes",
         "config",
         "directory",
         "id",
@@ -45,7 +42,7 @@ class Container:
         "store",
     )
 
-    def __init__(self, store: Store, options: Options, image: Image, mounts: list[Mount], layers: list[str]) -> None:
+    def __init__(self, store: Store, options: Options, image: Image, layers: list[str]) -> None:
         self.store = store
         self.id = new_id()
         self.name = ""
@@ -55,13 +52,9 @@ class Container:
         self._options = options
         self._image = image
         self._layers = layers
-        self._mounts = mounts
-        self._anonymous: list[str] = []
+        self._mounts: Mounts | None = None
         self._descriptor = -1
         self._started = 0
-        # What was made on the way and goes again if the container does not come to be.
-        self._directories: list[str] = []
-        self._volumes: list[str] = []
 
     @property
     def lock(self) -> int:
@@ -114,23 +107,15 @@ class Container:
 
     def remove(self) -> None:
         """Remove it with its anonymous volumes; named ones stay."""
-        container_directory.discard(self.store, self.id, self.name, self._anonymous)
+        anonymous = [] if self._mounts is None else self._mounts.anonymous
+        container_directory.discard(self.store, self.id, self.name, anonymous)
         self.release()
 
     def abandon(self) -> None:
         """Remove it as if it had never been: host directories and named volumes that it brought about go too."""
         self.remove()
-        for directory in reversed(self._directories):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                break
-        for name in self._volumes:
-            try:
-                # Only without content: another container may have used it meanwhile, and written to it.
-                volumes.remove(self.store, name, only_empty=True)
-            except HyrunError:
-                pass
+        if self._mounts is not None:
+            self._mounts.undo()
 
     def release(self) -> None:
         """Let go of it as it is: nobody owns it then, or its monitor does."""
@@ -145,30 +130,15 @@ class Container:
         self.name = container_directory.claim_name(self.store, self._options.name, self.id)
         container_directory.make_upper(f"{self.directory}/upper", self._layers[0])
         os.mkdir(f"{self.directory}/work", 0o700)
-        self.config = _config(self, self._options, self._image, self._mounts)
+        self.config = _config(self, self._options, self._image)
         # Whoever removes a volume or an image looks for records afterwards: one of the two sees the other.
         # New, and read by nobody who does not hold the lock or has not looked for the whole of it: no rename.
         records.create(f"{self.directory}/config.json", self.config)
         if self._options.rootfs is None and not self._image.present(self.store):
             raise NotFound(f"image {self._options.image} was removed just now: load it again")
-        for mount in self._mounts:
-            self._make_source(mount)
+        if self._mounts is not None:
+            self._mounts.make(self._layers)
         self._emit("create")
-
-    def _make_source(self, mount: Mount) -> None:
-        if mount.type == "tmpfs":
-            return
-        assert mount.source is not None
-        if mount.type == "bind":
-            if mount.create_source:
-                _make_directories(mount.source, self._directories)
-            return
-        anonymous = mount.source in self._anonymous
-        if not anonymous and not volumes.exists(self.store, mount.source):
-            self._volumes.append(mount.source)
-        data = volumes.reference(self.store, mount.source, labels=mount.volume_labels, anonymous=anonymous)
-        if not mount.nocopy:
-            volumes.fill(data, self._layers, mount.target, sync=not anonymous)
 
 
 def plan(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 1, 2)) -> Container:
@@ -180,23 +150,15 @@ def plan(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 1,
     else:
         own = [_rootfs(options.rootfs)]
         lowerdirs = [*own, *store.mount_points(own[0])]
-    mounts = volumespec.merge(
-        options.volumes, options.mounts, options.tmpfs, image.config.get("Volumes") or (), image=options.image
-    )
     if options.name is not None:
         options.name = names.check(options.name)
-    container = Container(store, options, image, mounts, own)
-    planned = []
-    for mount in mounts:
-        source = mount.source or ""
-        if mount.type == "bind":
-            _check_source(mount)
-        elif mount.type == "volume":
-            if mount.source is None:
-                mount.source = new_id()
-                container._anonymous.append(mount.source)
-            source = volumes.data_path(store, mount.source)
-        planned.append(spec.mount(mount, source))
+    container = Container(store, options, image, own)
+    mounts: list[_core.Bind | _core.Tmpfs] = []
+    if options.volumes or options.mounts or options.tmpfs or image.config.get("Volumes"):
+        from .container_mounts import Mounts
+
+        container._mounts = Mounts(store, options, image)
+        mounts = container._mounts.planned()
     user = options.user if options.user is not None else image.config.get("User", "")
     container.spec = spec.build(
         options,
@@ -204,7 +166,7 @@ def plan(store: Store, options: Options, *, stdio: tuple[int, int, int] = (0, 1,
         identifier=container.id,
         lowerdirs=lowerdirs,
         directory=container.directory,
-        mounts=planned,
+        mounts=mounts,
         identity=identity_of(user, own, image.id),
         hidden=spec.host_paths(image, options.rootfs, store.root, store.run),
         stdio=stdio,
@@ -274,34 +236,7 @@ def identity_of(user: str, layers: list[str], image: str = "") -> Identity:
     return identity
 
 
-def _check_source(mount: Mount) -> None:
-    assert mount.source is not None
-    if not mount.create_source and not os.path.exists(mount.source):
-        raise InvalidArgument(f"bind source path does not exist: {mount.source}: make it first, or use -v")
-    if mount.propagation not in ("private", "rprivate", ""):
-        from .propagation import check_peer
-
-        check_peer(mount.source, mount.propagation)
-
-
-def _make_directories(path: str, made: list[str]) -> None:
-    """Make a missing host directory, as docker's -v does; remember what was made, outermost first."""
-    missing: list[str] = []
-    while not os.path.lexists(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for directory in reversed(missing):
-        try:
-            os.mkdir(directory)
-            made.append(directory)
-            os.chmod(directory, 0o755)  # docker's, whatever the caller's umask
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise InvalidArgument(f"volume source {directory} cannot be made: {error.strerror}") from None
-
-
-def _config(container: Container, options: Options, image: Image, mounts: list[Mount]) -> dict[str, Any]:
+def _config(container: Container, options: Options, image: Image) -> dict[str, Any]:
     """Return the record: docker's names for what `inspect` will show, and what the other commands need."""
     record = {
         "Id": container.id,
@@ -318,26 +253,15 @@ def _config(container: Container, options: Options, image: Image, mounts: list[M
         "User": options.user if options.user is not None else image.config.get("User", ""),
         "Hostname": container.spec.hostname,
         "Labels": {**(image.config.get("Labels") or {}), **options.labels},
-        "Volumes": {mount.target: {} for mount in mounts if mount.source in container._anonymous},
         "StopSignal": image.config.get("StopSignal"),
         "ExposedPorts": image.config.get("ExposedPorts"),
         "NetworkMode": options.network,
         "ReadonlyRootfs": options.read_only,
         "AutoRemove": options.remove,
         "OpenStdin": options.interactive,
-        "Anonymous": container._anonymous,
-        "Mounts": [
-            mount.inspect(
-                mountpoint=volumes.data_path(container.store, mount.source or "") if mount.type == "volume" else ""
-            )
-            for mount in mounts
-            if mount.listed
-        ],
-        "Tmpfs": {mount.target: mount.mode for mount in mounts if not mount.listed},
     }
-    given = [mount.api for mount in mounts if mount.api is not None]
-    if given:
-        record["HostMounts"] = given
+    if container._mounts is not None:
+        record |= container._mounts.record()
     if options.cidfile:
         record["ContainerIDFile"] = options.cidfile
     keeping = options.keeping

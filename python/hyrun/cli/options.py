@@ -6,11 +6,12 @@ import os
 
 from hyrun.errors import InvalidArgument
 from hyrun.options import Keeping, Options
-from hyrun.volumespec import parse_mount, parse_tmpfs, parse_volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from hyrun.volumespec import Mount
 
 #: Flags that only a container with a monitor can have.
 _KEPT = ("restart", "stop_signal", "stop_timeout", "log_opt", "tty")
@@ -21,14 +22,11 @@ def options_of(values: dict[str, Any], words: list[str], *, keep: bool) -> Optio
     if values["rootfs"] is None and not words:
         raise InvalidArgument("no image: write its name behind the options")
     image = "" if values["rootfs"] is not None else words[0]
-    directory = os.getcwd()
     return Options(
         image=image,
         args=words if values["rootfs"] is not None else words[1:],
         rootfs=values["rootfs"],
-        volumes=[parse_volume(text, cwd=directory) for text in values["volume"]],
-        mounts=[parse_mount(text, cwd=directory) for text in values["mount"]],
-        tmpfs=[parse_tmpfs(text) for text in values["tmpfs"]],
+        **(_mounts(values) if values["volume"] or values["mount"] or values["tmpfs"] else {}),
         env=environment(values["env_file"], values["env"]),
         cwd=values["workdir"],
         user=values["user"],
@@ -48,6 +46,17 @@ def options_of(values: dict[str, Any], words: list[str], *, keep: bool) -> Optio
         quiet=values["quiet"],
         keeping=_keeping(values) if keep or any(values[name] for name in _KEPT) else None,
     )
+
+
+def _mounts(values: dict[str, Any]) -> dict[str, list[Mount]]:
+    from hyrun.volumespec import parse_mount, parse_tmpfs, parse_volume
+
+    directory = os.getcwd()
+    return {
+        "volumes": [parse_volume(text, cwd=directory) for text in values["volume"]],
+        "mounts": [parse_mount(text, cwd=directory) for text in values["mount"]],
+        "tmpfs": [parse_tmpfs(text) for text in values["tmpfs"]],
+    }
 
 
 def _pull(text: str | None) -> str:
