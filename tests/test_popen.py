@@ -31,6 +31,13 @@ def test_it_goes_on_while_the_caller_does_something_else(place: Store) -> None:
     assert os.listdir(place.path("containers")) == []
 
 
+def test_what_overlayfs_leaves_for_the_end_is_removed_while_it_runs(place: Store) -> None:
+    with popen("read x", stdin=hyrun.PIPE) as child:
+        work = Path(place.path("containers", child.id, "work/work"))
+        assert list(work.iterdir()) == []
+        child.communicate(b"", 20)
+
+
 def test_communicate(place: Store) -> None:
     with popen("cat; echo err >&2", stdin=hyrun.PIPE, stdout=hyrun.PIPE, stderr=hyrun.PIPE, text=True) as child:
         assert child.communicate("in\n", 20) == ("in\n", "err\n")

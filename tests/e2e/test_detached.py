@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import Hyrun, runs, until
+from e2e.command import COMMAND, Hyrun, runs, until
 
 
 def detached(hyrun: Hyrun, script: str, *flags: object) -> str:
@@ -285,6 +286,29 @@ def test_a_monitor_that_is_stopped_does_not_keep_a_container_from_being_removed(
     os.kill(state(hyrun, identifier)["monitor"], signal.SIGSTOP)
     hyrun("rm", "-f", "halted")
     assert hyrun.left("containers") == set()
+
+
+def test_a_monitor_without_a_free_descriptor_waits_and_does_not_spin(hyrun: Hyrun) -> None:
+    identifier = detached(hyrun, "while :; do echo line; sleep 0.1; done", "--name", "full")
+    monitor = state(hyrun, identifier)["monitor"]
+    soft, hard = resource.prlimit(monitor, resource.RLIMIT_NOFILE)
+    resource.prlimit(monitor, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{monitor}/fd")), hard))
+    with subprocess.Popen([*COMMAND, "attach", "full"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as client:
+        assert client.stdout is not None
+        before = _ticks(monitor)
+        # It is asked to let somebody in, and cannot. A loop would take all of this second.
+        assert select.select([client.stdout], [], [], 1)[0] == []
+        assert _ticks(monitor) - before < os.sysconf("SC_CLK_TCK") // 3
+        resource.prlimit(monitor, resource.RLIMIT_NOFILE, (soft, hard))
+        assert client.stdout.readline() == b"line\n"
+        client.kill()
+    hyrun("rm", "-f", "full")
+
+
+def _ticks(pid: int) -> int:
+    """Return how much processor time a process has had, in ticks."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def test_a_log_that_cannot_begin_anew_goes_on(hyrun: Hyrun) -> None:

@@ -256,6 +256,21 @@ def test_an_image_of_other_bytes_gets_a_manifest_that_names_them(
         other.close()
 
 
+def test_zstd_that_begins_with_a_frame_to_skip_is_zstd(
+    hyrun: Hyrun, plain: Registry, content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As `pzstd` writes it: RFC 8878, 3.1.2.
+    compress = images.compress
+    monkeypatch.setattr(images, "compress", lambda data, form: b"\x5a\x2a\x4d\x18\x04\0\0\0skip" + compress(data, form))
+    name = f"{plain.host}/skip/box:1"
+    images.oci_layout(tmp_path / "skip", content.layers, {"Cmd": ["sh"]}, [name], compression="zstd")
+    hyrun("load", "-i", tmp_path / "skip")
+    hyrun("push", "-q", name)
+    layers = _manifest(plain, "skip/box:1")["layers"]
+    assert [layer["mediaType"].rpartition("+")[2] for layer in layers] == ["zstd"] * len(content.layers)
+    assert all((tmp_path / "skip/blobs/sha256" / layer["digest"][7:]).exists() for layer in layers)
+
+
 def test_events_tell_of_pulls_and_pushes(hyrun: Hyrun, plain: Registry, pulled: str) -> None:
     target = f"{plain.host}/told/box:1"
     hyrun("tag", pulled, target)
