@@ -1,6 +1,5 @@
 """Whole trees copied and removed, on a real file system."""
 
-import hashlib
 import os
 import shutil
 import stat
@@ -13,30 +12,11 @@ from pathlib import Path
 import pytest
 
 from hyrun import _core
+from support.tars import listing
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 and not os.environ.get("HYRUN_MUST_WORK"), reason="owners and devices need root"
 )
-
-
-def listing(root: Path) -> dict[str, tuple[object, ...]]:
-    """Everything that a copy must keep: one line for each name."""
-    found: dict[str, tuple[object, ...]] = {}
-    numbers: dict[tuple[int, int], str] = {}
-    for path in [root, *sorted(root.rglob("*"))]:
-        info = path.lstat()
-        name = str(path.relative_to(root))
-        first = numbers.setdefault((info.st_dev, info.st_ino), name)
-        content: object = None
-        if stat.S_ISREG(info.st_mode):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif stat.S_ISLNK(info.st_mode):
-            content = path.readlink()
-        keys = sorted(os.listxattr(path, follow_symlinks=False))
-        xattrs = tuple((key, os.getxattr(path, key, follow_symlinks=False)) for key in keys)
-        numbers_of = (info.st_mode, info.st_uid, info.st_gid, info.st_rdev, info.st_nlink, info.st_mtime_ns)
-        found[name] = (*numbers_of, first, content, xattrs)
-    return found
 
 
 def copy(source: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hyrun import volumes
+from hyrun import tree_size, volumes
 from hyrun.errors import InUse, InvalidArgument, NotFound, StorageError
 from hyrun.staging import sweep
 from hyrun.store import Store, new_id
@@ -220,14 +220,14 @@ def test_prune_of_everything_with_a_condition(store: Store) -> None:
 
 
 def test_disk_usage_counts_a_hard_link_once_and_holes_never(tmp_path: Path) -> None:
-    before = volumes.disk_usage(str(tmp_path))
+    before = tree_size.disk_usage(str(tmp_path))
     (tmp_path / "a").write_bytes(b"x" * 8192)
     os.link(tmp_path / "a", tmp_path / "b")
     with open(tmp_path / "hole", "wb") as file:
         file.truncate(1 << 30)
     os.symlink("/", tmp_path / "link")
-    assert 8192 <= volumes.disk_usage(str(tmp_path)) - before < 20_000
-    assert volumes.disk_usage(str(tmp_path / "missing")) == 0
+    assert 8192 <= tree_size.disk_usage(str(tmp_path)) - before < 20_000
+    assert tree_size.disk_usage(str(tmp_path / "missing")) == 0
 
 
 def test_a_reference_makes_the_volume_or_finds_it(store: Store) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from . import images
+from . import images, tree_size
 from .container_record import Record
 from .errors import HyrunError
 from .store import Store
@@ -12,28 +10,7 @@ from .store import Store
 
 def written(record: Record) -> int:
     """Return the bytes of the files in a container's writable layer (docker's SizeRw); a hard link counts once."""
-    total = 0
-    seen: set[tuple[int, int]] = set()
-    pending = [f"{record.directory}/upper"]
-    while pending:
-        try:
-            entries = list(os.scandir(pending.pop()))
-        except OSError:  # removed meanwhile, or a path too long to name
-            continue
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-                    continue
-            except OSError:
-                continue
-            if status.st_nlink > 1:
-                if (key := (status.st_dev, status.st_ino)) in seen:
-                    continue
-                seen.add(key)
-            total += status.st_size
-    return total
+    return tree_size.length(f"{record.directory}/upper")
 
 
 def of_image(store: Store, record: Record) -> int:

@@ -7,7 +7,7 @@ import os
 from . import container_list, events
 from .container_record import Record
 from .store import Store
-from .volumes import disk_usage
+from .tree_size import disk_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

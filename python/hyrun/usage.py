@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from typing import Any, NamedTuple
 
-from . import container_list, container_row, layers, volumes
+from . import container_list, container_row, layers, tree_size, volumes
 from .image_inspect import split_name
 from .image_store import readable_records, tags, users
 from .store import Store
@@ -36,10 +36,10 @@ class Usage:
         self._used = users(store)
         self._containers = container_list.list_all(store)
         self._written = {
-            record.id: volumes.disk_usage(os.path.join(record.directory, "upper")) for record in self._containers
+            record.id: tree_size.disk_usage(os.path.join(record.directory, "upper")) for record in self._containers
         }
         self._links = volumes.users(store)
-        self._volumes = [(volume, volumes.disk_usage(volume.path)) for volume in volumes.list_all(store)]
+        self._volumes = [(volume, tree_size.disk_usage(volume.path)) for volume in volumes.list_all(store)]
         self._sizes = {name: layers.find(store, name).size for image in self._images for name in image["layers"]}
 
     def kinds(self) -> list[Kind]:

@@ -25,6 +25,7 @@ from fcntl import LOCK_EX, LOCK_SH, flock
 from . import events
 from .errors import InUse, InvalidArgument, NotFound, StorageError
 from .store import Store, new_id, sync_directory, write_atomic
+from .tree_size import disk_usage
 from .volume_record import ANONYMOUS_LABEL as ANONYMOUS_LABEL
 from .volume_record import Volume as Volume
 from .volume_record import encode, timestamp
@@ -259,30 +260,6 @@ def prune(
         removed.append((volume.name, size))
     events.of_prune(store, "volume", sum(size for _, size in removed))
     return removed
-
-
-def disk_usage(path: str) -> int:
-    """Return the bytes that a tree's files take on disk (du(1)): holes are free, a hard link counts once."""
-    total = 0
-    seen: set[tuple[int, int]] = set()
-    pending = [path]
-    while pending:
-        try:
-            entries = list(os.scandir(pending.pop()))
-        except OSError:  # removed meanwhile, or a path too long to name
-            continue
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
-            except OSError:
-                continue
-            if status.st_nlink == 1 or (key := (status.st_dev, status.st_ino)) not in seen:
-                total += status.st_blocks * 512
-                if status.st_nlink > 1:
-                    seen.add(key)
-    return total
 
 
 def fill(data: str, lowerdirs: Sequence[str], target: str, *, sync: bool = True) -> bool:

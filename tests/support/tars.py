@@ -133,5 +133,6 @@ def listing(root: Path) -> dict[str, tuple[object, ...]]:
             first,
             content,
             xattrs,
+            info.st_nlink,
         )
     return found

@@ -32,3 +32,18 @@ Progress = Annotated[
     str,
     typer.Option("--progress", metavar="auto|tty|plain|json", help="How progress is shown, on stderr."),
 ]
+#: What `stop` and `restart` do before they kill.
+StopTimeout = Annotated[
+    int | None,
+    typer.Option(
+        "--timeout",
+        "--time",
+        "-t",
+        metavar="SECONDS",
+        help="Until SIGKILL; -1: never. 10 unless its own says else.",
+    ),
+]
+StopSignal = Annotated[
+    str | None,
+    typer.Option("--signal", "-s", metavar="SIGNAL", help="Its own stop signal, else SIGTERM, otherwise."),
+]

@@ -10,7 +10,7 @@ from hyrun import container_list, signal_names, stopping, waiting
 from hyrun.errors import HyrunError
 
 from . import output
-from .arguments import ActiveContainers, Containers
+from .arguments import ActiveContainers, Containers, StopSignal, StopTimeout
 from .containers import group
 from .context import store as current_store
 
@@ -19,20 +19,8 @@ _PANEL = "Containers"
 
 def stop(
     names: ActiveContainers,
-    timeout: Annotated[
-        int | None,
-        typer.Option(
-            "--timeout",
-            "--time",
-            "-t",
-            metavar="SECONDS",
-            help="Until SIGKILL; -1: never. 10 unless its own says else.",
-        ),
-    ] = None,
-    signal: Annotated[
-        str | None,
-        typer.Option("--signal", "-s", metavar="SIGNAL", help="Its own stop signal, else SIGTERM, otherwise."),
-    ] = None,
+    timeout: StopTimeout = None,
+    signal: StopSignal = None,
 ) -> None:
     """Ask containers to end, kill those that do not, and wait until they have ended.
 

@@ -14,7 +14,7 @@ from hyrun.errors import Conflict, HyrunError, InvalidArgument
 from hyrun.store import Store
 
 from . import output
-from .arguments import ActiveContainer, Containers
+from .arguments import ActiveContainer, Containers, StopSignal, StopTimeout
 from .containers import group
 from .context import current
 from .context import store as current_store
@@ -78,20 +78,8 @@ def _start_in_front(store: Store, name: str, detach_keys: str | None, *, interac
 
 def restart(
     names: Containers,
-    timeout: Annotated[
-        int | None,
-        typer.Option(
-            "--timeout",
-            "--time",
-            "-t",
-            metavar="SECONDS",
-            help="Until SIGKILL; -1: never. 10 unless its own says else.",
-        ),
-    ] = None,
-    signal: Annotated[
-        str | None,
-        typer.Option("--signal", "-s", metavar="SIGNAL", help="Its own stop signal, else SIGTERM, otherwise."),
-    ] = None,
+    timeout: StopTimeout = None,
+    signal: StopSignal = None,
 ) -> None:
     """Stop containers and start them again. Example: hyrun restart -t 3 web"""
     number = None if signal is None else signal_names.parse(signal)
