@@ -1,5 +1,6 @@
 """`hyrun exec`: into a container that runs."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -219,3 +220,39 @@ def test_who_is_stopped_on_the_way_in_does_not_hold_the_caller(hyrun: Hyrun) -> 
             process.kill()
             process.communicate()
     hyrun("rm", "-f", "hostile")
+
+
+def test_detach_keys_leave_a_command_that_goes_on_with_its_terminal(hyrun: Hyrun, web: str) -> None:
+    # More than a terminal holds: somebody reads it.
+    script = "while :; do echo $(seq 1000); echo tick >> /data/ticks; done"
+    with at_terminal("exec", "-it", "--detach-keys", "ctrl-x,x", "web", "sh", "-c", script) as terminal:
+        terminal.expect("999 1000")
+        terminal.type("\x18x")
+        assert terminal.wait() == 0
+        assert not terminal.raw
+    ticks = Path(hyrun.inspect("web")["Mounts"][0]["Source"]) / "ticks"
+    size = ticks.stat().st_size
+    until(lambda: ticks.stat().st_size > size, "it goes on")
+    (left,) = [pid for pid in _commands() if b"--detach-keys\0ctrl-x,x\0web" in _commands()[pid]]
+    assert os.getsid(left) == left
+    held = {os.readlink(f"/proc/{left}/fd/{number}") for number in os.listdir(f"/proc/{left}/fd")}
+    assert len(held) == 2
+    assert "/dev/null" in held
+    hyrun("rm", "-f", "web")
+    until(lambda: left not in _commands(), "the process that read has ended")
+
+
+def test_ctrl_p_is_the_commands_in_exec(hyrun: Hyrun, web: str) -> None:
+    with at_terminal("exec", "-it", "web", "sh", "-c", "stty raw -echo; echo ready; head -c 2 | od -tx1") as terminal:
+        terminal.expect("ready")
+        terminal.type("\x10\x11")
+        terminal.expect("10 11")
+        assert terminal.wait() == 0
+
+
+def _commands() -> dict[int, bytes]:
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            found[int(name)] = Path(f"/proc/{name}/cmdline").read_bytes()
+    return found

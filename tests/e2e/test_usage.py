@@ -52,7 +52,6 @@ def test_docker_flag_without_support_is_refused_by_name(hyrun: Hyrun, flags: lis
         (["start", "--checkpoint=x", "x"], "--checkpoint of start"),
         (["volume", "create", "-o", "type=nfs"], "-o of volume create"),
         (["volume", "create", "--driver", "nfs"], "--driver nfs of volume create"),
-        (["exec", "--detach-keys", "a", "x", "sh"], "--detach-keys of exec"),
         (["container", "exec", "--privileged", "x", "sh"], "--privileged of container exec"),
         (["create", "--gpus", "all", "busybox"], "--gpus of create"),
     ],

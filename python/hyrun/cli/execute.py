@@ -29,7 +29,7 @@ def execute(store: Store, values: dict[str, Any], words: list[str]) -> int:
         if values["detach"]:
             return _leave(start, tty=values["tty"])
         if values["tty"]:
-            return _at_terminal(start, interactive=values["interactive"])
+            return _at_terminal(start, values["detach_keys"], interactive=values["interactive"])
         return _at_pipes(start, interactive=values["interactive"])
 
 
@@ -61,13 +61,16 @@ def _at_pipes(start: Any, *, interactive: bool) -> int:
     return _code(status)
 
 
-def _at_terminal(start: Any, *, interactive: bool) -> int:
+def _at_terminal(start: Any, detach_keys: str | None, *, interactive: bool) -> int:
     from hyrun.attach import Session
+    from hyrun.keeping import parse_detach_keys
 
+    # Docker's own would take ctrl-p away from the shell inside, and few leave a shell that they cannot come back to.
+    keys = parse_detach_keys(detach_keys) if detach_keys else b""
     session = Session(tty=True, stdin=interactive)
     session.check()
     _core.block_signals()
-    process, master = start(tty=True, size=session.size())
+    process, master = start(tty=True, size=session.size(), die_with_parent=not keys)
     try:
         how, value = _core.sit(
             master,
@@ -75,16 +78,41 @@ def _at_terminal(start: Any, *, interactive: bool) -> int:
             stdout=1,
             stderr=2,
             tty=interactive,
+            keys=keys if interactive else b"",
             forward=process.pidfd,
             insist=True,
             process=process,
         )
+        if how == "detached":
+            return _leave_terminal(master)
     finally:
         os.close(master)
     if how == "exited":
         return _code(process.wait())
     # The terminal has gone, and the process gets SIGHUP for it.
     return 128 + (value or 1)
+
+
+def _leave_terminal(master: int) -> int:
+    """Leave the process with its terminal to a process that reads, and drops, what it still writes."""
+    if os.fork():
+        os.write(2, b"\n")  # the shell's next prompt begins on a line of its own
+        return 0
+    try:
+        os.setsid()
+        os.chdir("/")
+        null = os.open("/dev/null", os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        os.dup2(master, 3)
+        os.set_blocking(3, True)
+        os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+        while os.read(3, 1 << 16):
+            pass
+    except OSError:
+        pass  # nobody has the terminal open any more
+    finally:
+        os._exit(0)
 
 
 def _code(status: int | None) -> int:

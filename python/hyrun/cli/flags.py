@@ -134,6 +134,7 @@ RUN: Final = (
 
 EXEC: Final = (
     Flag("detach", "d", SWITCH, "", _PROCESS, "Leave it in the background."),
+    Flag("detach-keys", "", VALUE, "KEYS", _PROCESS, "Keys that leave a terminal, such as ctrl-x,x; none otherwise."),
     Flag("interactive", "i", SWITCH, "", _PROCESS, "Pass stdin on; without it the command reads nothing."),
     Flag("tty", "t", SWITCH, "", _PROCESS, "Give it a terminal."),
     Flag("user", "u", VALUE, "USER[:GROUP]", _PROCESS, "Names or numbers, looked up in the container."),
@@ -170,7 +171,7 @@ UNSUPPORTED_LETTERS: Final = {
     "p": "publish",
     "P": "publish-all",
 }
-UNSUPPORTED_OF_EXEC: Final = frozenset(("detach-keys", "privileged"))
+UNSUPPORTED_OF_EXEC: Final = frozenset(("privileged",))
 
 
 def boolean(text: str, flag: str) -> bool:
