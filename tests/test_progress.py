@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -115,6 +116,32 @@ def test_a_meter_is_read_while_its_call_goes_on() -> None:
     ]
     assert detail["total"] == 4 << 20
     assert 3 << 20 < detail["current"] < 4 << 20
+
+
+def test_a_step_aside_has_a_bar_of_its_own_and_no_part_in_the_sum() -> None:
+    work = (
+        "from hyrun.progress import progress\n"
+        "from hyrun import _core\n"
+        "import os, tempfile\n"
+        "with progress({mode!r}) as shown, tempfile.TemporaryDirectory() as tree:\n"
+        "    open(tree + '/file', 'wb').write(bytes(3 << 20))\n"
+        "    meter = _core.Meter()\n"
+        "    shown.item('abc', 'Downloading', 100)\n"
+        "    shown.item('def', 'Downloading', 100)\n"
+        "    shown.advance('abc', 100)\n"
+        "    shown.aside('abc', 'Extracting', 4 << 20, meter)\n"
+        "    fd = os.open(tree, os.O_RDONLY)\n"
+        "    _core.pack_layer(fd, os.open('/dev/null', os.O_WRONLY), meter=meter)\n"
+    )
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", _on_a_terminal(work.format(mode="tty") + _DRAWN))
+    assert re.search(r"abc +Extracting .* 3\.1/4\.2 MB", shown)
+    assert "100/200 bytes" in shown
+    script = work.format(mode="json") + "    import time; time.sleep(0.5)\n    shown.item('abc', 'Pull complete')\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    objects = [json.loads(line) for line in done.stderr.splitlines()]
+    (extracting,) = [item for item in objects if item["status"] == "Extracting" and item["progressDetail"]]
+    assert extracting["progressDetail"]["total"] == 4 << 20
+    assert objects[-1]["status"] == "Pull complete"
 
 
 def test_a_long_list_keeps_what_is_being_done_and_the_total() -> None:

@@ -25,8 +25,8 @@ MODES = ("auto", "tty", "plain", "json")
 #: States that change too fast, or say too little, for a line each.
 _FLEETING = frozenset(
     (
-        "Waiting", "Downloading", "Extracting", "Pushing", "Reading", "Decompressing", "Loading layer", "Saving layer",
-        "Read", "Importing", "Committing", "Exporting", "Checking", "Checked",
+        "Waiting", "Downloading", "Extracting", "Preparing", "Pushing", "Reading", "Decompressing", "Loading layer",
+        "Saving layer", "Read", "Importing", "Committing", "Exporting", "Checking", "Checked",
     )
 )  # fmt: skip
 #: States after which nothing is left to do for a part.
@@ -58,6 +58,12 @@ class Progress:
     def follow(self, name: str, meter: Meter) -> None:
         """Count the bytes of a part that a meter counts, from now on."""
 
+    def aside(self, name: str, status: str, total: int, meter: Meter) -> None:
+        """Say that a step is being done that is not in the sum over all parts: the next `item` ends it.
+
+        It has ``total`` bytes, which the meter counts.
+        """
+
     def restart(self, name: str) -> None:
         """Count a part from nothing again."""
 
@@ -71,10 +77,11 @@ class Progress:
 class Part:
     """What is known of one part."""
 
-    __slots__ = ("_counted", "_meter", "status", "total")
+    __slots__ = ("_counted", "_meter", "aside", "status", "total")
 
     def __init__(self) -> None:
         self.status = ""
+        self.aside: tuple[int, Meter] | None = None
         self.total: int | Callable[[], int] | None = None
         self._counted = 0
         self._meter: Meter | None = None
@@ -96,6 +103,13 @@ class Part:
     def metered(self) -> int:
         """The bytes that have been counted."""
         return self._counted + (0 if self._meter is None else self._meter.count)
+
+    @property
+    def shown(self) -> tuple[int, int | Callable[[], int] | None]:
+        """The bytes of the step that is being done: how many are through, and of how many."""
+        if self.aside is not None:
+            return self.aside[1].count, self.aside[0]
+        return self.done, self.total
 
     @property
     def done(self) -> int:
@@ -120,8 +134,15 @@ class Parts(Progress):
         with self.lock:
             part = self.part(name)
             part.status = status
+            part.aside = None
             if total is not None:
                 part.total = total
+
+    def aside(self, name: str, status: str, total: int, meter: Meter) -> None:
+        """Keep the state of a part, and the step."""
+        self.item(name, status)
+        with self.lock:
+            self.part(name).aside = total, meter
 
     def advance(self, name: str, amount: int) -> None:
         """Count bytes of a part."""
@@ -161,6 +182,9 @@ class _Lines(Progress):
             if status not in _FLEETING:
                 write(f"{visible(name)}: {visible(status)}")
 
+    def aside(self, name: str, status: str, total: int, meter: Meter) -> None:
+        self.item(name, status)
+
 
 class _Objects(Parts):
     """Docker's stream of objects (Docker Engine API, ImageCreate)."""
@@ -190,6 +214,13 @@ class _Objects(Parts):
 
     def follow(self, name: str, meter: Meter) -> None:
         super().follow(name, meter)
+        self._begin_to_look()
+
+    def aside(self, name: str, status: str, total: int, meter: Meter) -> None:
+        super().aside(name, status, total, meter)
+        self._begin_to_look()
+
+    def _begin_to_look(self) -> None:
         with self.lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._look, name="hyrun-progress", daemon=True)
@@ -205,7 +236,7 @@ class _Objects(Parts):
         told: dict[str, int] = {}
         while not self._over.wait(_INTERVAL):
             with self.lock:
-                counts = {name: part.metered for name, part in self.parts.items() if not part.ended}
+                counts = {name: part.shown[0] for name, part in self.parts.items() if not part.ended}
             for name, count in counts.items():
                 if told.get(name, 0) != count:
                     self._tell(name)
@@ -214,10 +245,10 @@ class _Objects(Parts):
     def _tell(self, name: str) -> None:
         with self.lock:
             part = self.parts[name]
-            total = part.total
+            count, total = part.shown
         if callable(total):
             part.total = total = total()
-        detail = {"current": part.metered, "total": total or 0}
+        detail = {"current": count, "total": total or 0}
         self._emit({"status": part.status, "progressDetail": detail, "id": name})
 
     def _emit(self, fields: dict[str, Any]) -> None:

@@ -117,15 +117,15 @@ class _Shown:
         seen = {name for name, _ in for_show}
         done = total = 0
         for name, part in rows:
-            count = part.done
-            size = max(part.total, count) if isinstance(part.total, int) else None
+            count, expected = part.shown
+            size = max(expected, count) if isinstance(expected, int) else None
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(visible(name), total=size, status="", visible=False)
             self._bars.update(
                 self._tasks[name], total=size, completed=count, status=visible(part.status), visible=name in seen
             )
-            if size is not None:
-                done, total = done + count, total + size
+            if isinstance(part.total, int):
+                done, total = done + part.done, total + max(part.total, part.done)
         self._bars.update(self._total, total=total, completed=done, visible=len(rows) > 1)
         if self._begun:
             self._bars.refresh()

@@ -49,7 +49,8 @@ def fetch_layer(
         _complete(file, clients, item, progress)
         progress.item(shown, "Download complete")
         transport.check()
-        progress.item(shown, "Extracting")
+        meter = _core.Meter()
+        progress.aside(shown, "Extracting", item.size, meter)
         with publishing(store):
             add(
                 store,
@@ -60,6 +61,7 @@ def fetch_layer(
                 digest=item.digest,
                 keep=file.path if keep else None,
                 cancellation=cancellation,
+                meter=meter,
             )
         file.remove()
         progress.item(shown, "Pull complete")

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from hyrun import events
+from hyrun import _core, events
 from hyrun.errors import InvalidArgument, NotFound, RegistryError, StorageError
 from hyrun.image_config import Record
 from hyrun.image_inspect import diff_ids
 from hyrun.image_store import put_blob, records, tags
 from hyrun.images import HOST, read_record, read_tag
 from hyrun.layer_tar import check_compression
+from hyrun.layers import find
 from hyrun.lineage import refuse_unportable
 from hyrun.manifests import MANIFESTS, Descriptor, Manifest, layer_compression, oci_layer, read_manifest
 from hyrun.progress import Progress
@@ -172,7 +173,9 @@ def _push_layer(
             if mount(client, promised.digest, neighbour):
                 progress.item(shown, f"Mounted from {neighbour}")
                 return promised
-    blob = layer_blob(store, diff_id, compression)
+    meter = _core.Meter()
+    progress.aside(shown, "Preparing", find(store, diff_id).size, meter)
+    blob = layer_blob(store, diff_id, compression, meter)
     try:
         same = promised is not None and promised.digest == blob.digest
         if not same and exists(client, blob.digest):

@@ -7,7 +7,7 @@ import os
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
-from hyrun import layer_tar
+from hyrun import _core, layer_tar
 from hyrun.errors import RegistryError
 from hyrun.layers import kept
 from hyrun.progress import Progress
@@ -33,12 +33,14 @@ class LayerBlob(NamedTuple):
     media_type: str
 
 
-def layer_blob(store: Store, diff_id: str, compression: str | None = None) -> LayerBlob:
+def layer_blob(
+    store: Store, diff_id: str, compression: str | None = None, meter: _core.Meter | None = None
+) -> LayerBlob:
     """Return the bytes to send for a layer (hexadecimal diff id).
 
     Those that it came with from a registry, so that its digest is the same everywhere, unless ``compression`` names
     another form; otherwise its tar, packed anew in that form (gzip without it), which gives the same bytes each time.
-    Raises StorageError for a layer that is damaged.
+    ``meter`` counts the bytes of that tar. Raises StorageError for a layer that is damaged.
     """
     blob = kept(store, diff_id)
     form = None if blob is None else _form(blob.fd)
@@ -50,7 +52,7 @@ def layer_blob(store: Store, diff_id: str, compression: str | None = None) -> La
         # Without a name: it goes with the descriptor, whatever happens.
         fd = os.open(store.path("tmp"), os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
         try:
-            packed = layer_tar.write(store, diff_id, fd, compression=form)
+            packed = layer_tar.write(store, diff_id, fd, compression=form, meter=meter)
         except BaseException:
             os.close(fd)
             raise
