@@ -573,11 +573,12 @@ def write_manifest(directory: str, path: str, *, size: int, sync: bool) -> int:
     and then the manifest, are on the disk when this returns: the disk writes while the tree is read.
     """
 
-def verify_manifest(directory: str, path: str, *, meter: Meter | None = None) -> Verified:
+def verify_manifest(directory: str, path: str, *, contents: bool = True, meter: Meter | None = None) -> Verified:
     """Compare a layer's directory with its manifest.
 
     Types, modes, owners, times, contents, link targets, device numbers and xattrs are compared. Nothing is followed or
-    changed, not even the times of access. ``meter`` counts bytes of files. Raises ``hyrun.errors.StorageError`` when
+    changed, not even the times of access. Without ``contents`` files are only measured, and none is read. ``meter``
+    counts bytes of files. Raises ``hyrun.errors.StorageError`` when
     the manifest is damaged itself, OSError when one of the two is missing.
     """
 

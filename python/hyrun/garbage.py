@@ -15,10 +15,12 @@ from contextlib import ExitStack
 from .claims import claimed
 from .container_directory import try_lock
 from .errors import NotFound, StorageError
+from .image_config import parse_config
 from .image_users import configs, layers_in_use, layers_of, users
 from .images import read_record, record_path
 from .layers import DAMAGED, syncing
 from .locks import lock
+from .references import is_id_prefix
 from .staging import Trash, sweep
 from .store import Store, sync_directory
 
@@ -52,7 +54,7 @@ def move_away(store: Store, take: Callable[[str], None]) -> list[str]:
     """Find and ``take`` all garbage; hold both locks of images alone. Return the layers (hexadecimal) that went."""
     finish_removals(store)
     for directory in ("images", "tags", "blobs/sha256"):
-        for name in os.listdir(store.path(directory)):
+        for name in store.files(directory):
             if name.startswith("."):
                 unlink_missing_ok(store.path(directory, name))
     marked = mark(store)
@@ -64,7 +66,7 @@ def move_away(store: Store, take: Callable[[str], None]) -> list[str]:
         take(store.path("layers", name))
     if going and syncing():
         sync_directory(store.path("layers"))
-    for name in set(os.listdir(store.path("blobs/sha256"))) - blobs:
+    for name in set(store.files("blobs/sha256")) - blobs:
         unlink_missing_ok(store.path("blobs/sha256", name))
     _forget_locks(store)
     _drop_damaged(store, take)
@@ -81,7 +83,7 @@ def mark(store: Store) -> tuple[set[str], set[str]] | None:
         return None
     layers = {*used, *claimed(store)}
     blobs: set[str] = set()
-    for name in os.listdir(store.path("images")):
+    for name in store.files("images"):
         if not name.endswith(".json") or name.startswith("."):
             continue
         try:
@@ -92,7 +94,26 @@ def mark(store: Store) -> tuple[set[str], set[str]] | None:
             return None
         layers.update(record["layers"])
         blobs.update(digest[7:] for digest in (record["id"], record["digest"]) if digest is not None)
+    for name in _without_record(store):
+        layers.update(_layers_of_configuration(store, name))
+        blobs.add(name)
     return layers, blobs
+
+
+def _without_record(store: Store) -> set[str]:
+    """Return the images (hexadecimal) of names and containers that lost their record: a check makes it again."""
+    wanted = {image[7:] for image in users(store) if image.startswith("sha256:")}
+    for tag in store.files("tags"):
+        wanted.add(_meant(store.path("tags", tag)))
+    return {name for name in wanted if name and not os.path.lexists(record_path(store, name))}
+
+
+def _layers_of_configuration(store: Store, name: str) -> list[str]:
+    try:
+        with open(store.path("blobs", "sha256", name), "rb") as file:
+            return parse_config(file.read())["diff_ids"]
+    except (OSError, StorageError):
+        return []
 
 
 def finish_removals(store: Store) -> None:
@@ -100,7 +121,7 @@ def finish_removals(store: Store) -> None:
 
     Hold the lock ``image``/``records``.
     """
-    for file in os.listdir(store.path("images")):
+    for file in store.files("images"):
         if not file.startswith(".") or not file.endswith(REMOVING):
             continue
         name = file[1 : -len(REMOVING)]
@@ -109,19 +130,21 @@ def finish_removals(store: Store) -> None:
             if f"sha256:{name}" in users(store):
                 os.rename(hidden, record_path(store, name))
                 continue
-            for tag in os.listdir(store.path("tags")):
-                if _leads_to(store.path("tags", tag), name):
+            for tag in store.files("tags"):
+                if _meant(store.path("tags", tag)) == name:
                     unlink_missing_ok(store.path("tags", tag))
             unlink_missing_ok(store.path("blobs", "sha256", name))
         unlink_missing_ok(hidden)
 
 
-def _leads_to(tag: str, name: str) -> bool:
+def _meant(tag: str) -> str:
+    """Return the image (hexadecimal) that the file of a tag names; "" for none."""
     try:
         with open(tag, "rb") as file:
-            return file.read(80).strip() == f"sha256:{name}".encode()
+            text = file.read(80).decode("ascii", "replace").strip().removeprefix("sha256:")
     except OSError:
-        return False
+        return ""
+    return text if len(text) == 64 and is_id_prefix(text) else ""
 
 
 def unlink_missing_ok(path: str) -> None:

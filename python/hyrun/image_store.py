@@ -212,11 +212,11 @@ def tags(store: Store) -> dict[str, list[Reference]]:
     for name in sorted(_listed(store, "tags", "")):
         full = name.replace("%2F", "/").replace("%25", "%")
         try:
-            image = read_tag(store, full)
-        except StorageError:
+            reference, image = parse(full), read_tag(store, full)
+        except (InvalidArgument, StorageError):
             continue
         if image is not None:
-            found.setdefault(f"sha256:{image}", []).append(parse(full))
+            found.setdefault(f"sha256:{image}", []).append(reference)
     return found
 
 
@@ -343,8 +343,5 @@ def _write_record(store: Store, record: Record) -> None:
 
 
 def _listed(store: Store, directory: str, suffix: str) -> list[str]:
-    try:
-        names = os.listdir(store.path(directory))
-    except FileNotFoundError:
-        return []
+    names = store.files(directory)
     return [name.removesuffix(suffix) for name in names if name.endswith(suffix) and not name.startswith(".")]

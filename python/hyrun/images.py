@@ -17,6 +17,20 @@ HOST = "host"
 #: What docker gives a container whose image sets none (moby, oci/defaults.go).
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+#: What is in a record, as `image_store.make_record` writes it.
+_MEMBERS = (
+    ("layers", list),
+    ("config", dict),
+    ("architecture", str),
+    ("os", str),
+    ("variant", str),
+    ("created", str),
+    ("author", str),
+    ("size", int),
+    ("history", list),
+    ("digest", (str, type(None))),
+)
+
 
 class Image:
     """What `run` needs of an image.
@@ -142,15 +156,20 @@ def read_record(store: Store, name: str) -> Record:
     try:
         with open(record_path(store, name), "rb", buffering=0) as file:
             record: Record = parse_json(file.read())
-        if not isinstance(record, dict) or record.get("id") != f"sha256:{name}":
-            raise ValueError(name)
     except FileNotFoundError:
         raise NotFound(f"no image sha256:{name} here: it was removed; hyrun load it again") from None
-    except ValueError:
+    except (ValueError, OSError):
+        record = {}  # type: ignore[typeddict-item]
+    if not isinstance(record, dict) or record.get("id") != f"sha256:{name}" or not _is_whole(record):
         raise StorageError(
-            f"record of image sha256:{name} is damaged: load the image again, or hyrun rmi sha256:{name}"
-        ) from None
+            f"record of image sha256:{name} is damaged: hyrun system check --repair, or load the image again"
+        )
     return record
+
+
+def _is_whole(record: Record) -> bool:
+    """Tell whether a record has all its members, of the types that those have (`image_store.make_record`)."""
+    return all(isinstance(record.get(member), kinds) for member, kinds in _MEMBERS)
 
 
 def _with_digest(store: Store, digest: str) -> str | None:

@@ -41,6 +41,20 @@ def present(store: Store, diff_id: str) -> bool:
     return os.path.isfile(manifest_path(directory)) and os.path.isdir(os.path.join(directory, "diff"))
 
 
+def sound(store: Store, diff_id: str, *, contents: bool, meter: _core.Meter | None = None) -> bool:
+    """Tell whether the layer (hexadecimal diff id) is there and still what its manifest says.
+
+    ``contents``: by every byte, which takes as long as reading them, and not only by names, lengths, owners and times.
+    """
+    directory = store.path("layers", diff_id)
+    if not present(store, diff_id):
+        return False
+    try:
+        return _core.verify_manifest(directory, manifest_path(directory), contents=contents, meter=meter).count == 0
+    except (StorageError, OSError):
+        return False
+
+
 def add(
     store: Store,
     fd: int,
@@ -52,6 +66,7 @@ def add(
     keep: str | None = None,
     cancellation: _core.Cancellation | None = None,
     meter: _core.Meter | None = None,
+    replace: bool = False,
 ) -> Layer:
     """Unpack a layer tar (plain, gzip, zstd) and publish it, unless the store has it already.
 
@@ -60,7 +75,7 @@ def add(
     another. With a known diff id, two processes unpack the same layer once. ``cancellation`` ends the call early, with
     StorageError; ``meter`` counts what was read. Hold ``image_store.publishing`` around this and the record, or the
     layer may be swept in between. ``keep`` is the path of a file with the bytes that ``digest`` is of: it becomes the
-    layer's ``blob``, too.
+    layer's ``blob``, too. ``replace``: the one that is there is damaged, and is set aside.
     """
     unpack = partial(
         _core.unpack_layer,
@@ -74,16 +89,22 @@ def add(
     if diff_id is None:
         return _unpack(store, unpack, None, digest, keep)
     name = diff_id.removeprefix("sha256:")
-    if present(store, name):
+    if present(store, name) and not replace:
         return find(store, name)
     with lock(store, "layer", name, given_up=None if cancellation is None else lambda: cancellation.cancelled):
-        if present(store, name):
+        if present(store, name) and not replace:
             return find(store, name)
-        return _unpack(store, unpack, name, digest, keep)
+        return _unpack(store, unpack, name, digest, keep, replace=replace)
 
 
 def _unpack(
-    store: Store, unpack: Callable[..., _core.Unpacked], wanted: str | None, digest: str | None, keep: str | None
+    store: Store,
+    unpack: Callable[..., _core.Unpacked],
+    wanted: str | None,
+    digest: str | None,
+    keep: str | None,
+    *,
+    replace: bool = False,
 ) -> Layer:
     with staging(store) as directory:
         target = os.path.join(directory, "layer")
@@ -102,19 +123,21 @@ def _unpack(
         else:
             digest = None
         if wanted is not None:
-            return publish(store, target, name, size=unpacked.size, digest=digest)
+            return publish(store, target, name, size=unpacked.size, digest=digest, replace=replace)
         with lock(store, "layer", name):
             return publish(store, target, name, size=unpacked.size, digest=digest)
 
 
-def publish(store: Store, directory: str, name: str, *, size: int, digest: str | None = None) -> Layer:
+def publish(
+    store: Store, directory: str, name: str, *, size: int, digest: str | None = None, replace: bool = False
+) -> Layer:
     """Rename a finished layer (a directory with ``diff/`` in it) to its place; hold its lock.
 
     ``name`` is the diff id in hexadecimal, ``size`` the bytes of the uncompressed tar, ``digest`` that of the
     file ``blob`` if the directory has one. When the layer has come into being meanwhile, the directory stays
-    where it is and the one in the store is returned.
+    where it is and the one in the store is returned, unless that is the damaged one to ``replace``.
     """
-    if present(store, name):
+    if present(store, name) and not replace:
         return find(store, name)
     descriptor = os.open(
         os.path.join(directory, "layer.json"), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600

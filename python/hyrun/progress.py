@@ -26,7 +26,7 @@ MODES = ("auto", "tty", "plain", "json")
 _FLEETING = frozenset(
     (
         "Waiting", "Downloading", "Extracting", "Preparing", "Pushing", "Reading", "Decompressing", "Loading layer",
-        "Saving layer", "Read", "Importing", "Committing", "Exporting", "Checking", "Checked",
+        "Saving layer", "Verifying", "Read", "Importing", "Committing", "Exporting", "Checking", "Checked",
     )
 )  # fmt: skip
 #: States after which nothing is left to do for a part.

@@ -100,7 +100,8 @@ def sweep(store: Store) -> int:
     for name in os.listdir(store.path("tmp")):
         path = store.path("tmp", name)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # O_NONBLOCK: a fifo has no writer to wait for.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             continue
         try:

@@ -11,7 +11,7 @@ from errno import EEXIST, ENOTEMPTY
 
 from .errors import StorageError
 
-_DIRECTORIES = ("blobs", "blobs/sha256", "layers", "images", "tags", "containers", "names", "volumes", "tmp", "locks")
+DIRECTORIES = ("blobs", "blobs/sha256", "layers", "images", "tags", "containers", "names", "volumes", "tmp", "locks")
 #: The lowest layer of every image: mount points that the engine itself needs, so that a container's writable layer
 #: holds nothing but what the container wrote (docker's "init layer" does the same).
 SKELETON_DIRECTORIES = ("dev", "etc", "proc", "sys")
@@ -89,8 +89,7 @@ class Store:
         # The last one made stands for all of them: one system call on the hot path.
         if not os.path.isdir(self.skeleton):
             try:
-                for name in ("", *_DIRECTORIES):
-                    os.makedirs(self.path(name), mode=0o700, exist_ok=True)
+                self.make_directories()
                 self.make_skeleton()
             except OSError as error:
                 raise StorageError(
@@ -105,6 +104,26 @@ class Store:
             raise StorageError(f"run directory {self.run} must belong to you with mode 0700: remove it and try again")
         self._prepared = True
         return self
+
+    def make_directories(self) -> list[str]:
+        """Make those of the store's directories that are not there; return their names."""
+        os.makedirs(self.root, mode=0o700, exist_ok=True)
+        made = []
+        for name in DIRECTORIES:
+            try:
+                os.mkdir(self.path(name), 0o700)
+                made.append(name)
+            except FileExistsError:
+                pass
+        return made
+
+    def files(self, directory: str) -> list[str]:
+        """Return the names of the regular files in one of them: nothing else belongs into those that hold files."""
+        try:
+            with os.scandir(self.path(directory)) as entries:
+                return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
 
     def make_skeleton(self) -> None:
         """Make the engine's own lowest layer, unless it is there."""

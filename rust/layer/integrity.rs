@@ -42,15 +42,17 @@ pub fn write_manifest(py: Python<'_>, directory: PathBuf, path: PathBuf, size: u
 ///
 /// `hyrun.errors.StorageError` for a manifest that is damaged itself; OSError when one of the two is missing.
 #[pyfunction]
-#[pyo3(signature = (directory, path, *, meter=None))]
+#[pyo3(signature = (directory, path, *, contents=true, meter=None))]
 pub fn verify_manifest(
     py: Python<'_>,
     directory: PathBuf,
     path: PathBuf,
+    contents: bool,
     meter: Option<Py<Meter>>,
 ) -> PyResult<Verified> {
     let meter = meter.as_ref().map(Py::get);
-    let found = py.detach(|| manifest::verify(&directory, &path, meter)).map_err(|error| raised(py, error))?;
+    let found =
+        py.detach(|| manifest::verify(&directory, &path, contents, meter)).map_err(|error| raised(py, error))?;
     let differences = found.differences.into_iter().map(|(path, what)| (OsString::from_vec(path), what));
     Ok(Verified { size: found.size, entries: found.entries, count: found.count, differences: differences.collect() })
 }

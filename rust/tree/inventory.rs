@@ -37,6 +37,8 @@ const RELABELLED: &[u8] = b"security.selinux";
 pub(crate) enum Contents {
     /// Everything as it is on the disk, contents read and digested: XXH3, 128 bits.
     Digested,
+    /// The same, but of files their lengths alone: nothing is read.
+    Measured,
     /// Only the lengths of files, and nothing that overlayfs keeps for itself (whiteouts, its attributes).
     Unread,
 }

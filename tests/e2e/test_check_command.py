@@ -149,6 +149,20 @@ OTHERS: dict[str, tuple[Callable[[Damaged], object], str]] = {
         lambda damaged: damaged.record.write_text(damaged.record.read_text().replace('"sh"', '"sH"')),
         "image-record",
     ),
+    "a record with another member": (
+        lambda damaged: damaged.record.write_text(damaged.record.read_text().replace('"layers"', '"lbyers"')),
+        "image-record",
+    ),
+    "a record with another type": (
+        lambda damaged: damaged.record.write_text(
+            json.dumps({**json.loads(damaged.record.read_text()), "config": [], "history": 5})
+        ),
+        "image-record",
+    ),
+    "a record with its id alone": (
+        lambda damaged: damaged.record.write_text(json.dumps({"id": f"sha256:{damaged.image}"})),
+        "image-record",
+    ),
     "a record and its configuration": (
         lambda damaged: (os.truncate(damaged.record, 0), os.truncate(damaged.blob(damaged.image), 0)),
         "image-record",
@@ -238,12 +252,18 @@ def test_kept_containers_are_no_damage(damaged: Damaged) -> None:
     assert check(damaged.store).findings == []
 
 
-@pytest.mark.parametrize("part", ["layer", "record", "blob"])
+@pytest.mark.parametrize("part", ["layer", "file", "bit", "record", "members", "blob"])
 def test_a_reload_heals_without_a_repair_before_it(damaged: Damaged, part: str) -> None:
     if part == "layer":
         shutil.rmtree(damaged.top / "diff")
+    elif part == "file":
+        os.truncate(damaged.top / "diff/data/file", 3)
+    elif part == "bit":
+        flip(damaged.base / "diff/bin/busybox")
     elif part == "record":
         os.truncate(damaged.record, 0)
+    elif part == "members":
+        damaged.record.write_text(json.dumps({"id": f"sha256:{damaged.image}", "layers": 5}))
     else:
         flip(damaged.blob(damaged.image))
     damaged.load()
@@ -314,6 +334,27 @@ def test_what_is_not_hyruns_is_named_and_left_alone(damaged: Damaged) -> None:
     assert (damaged.hyrun.root / "volumes/lost+found").is_dir()
 
 
+def test_what_is_no_file_is_named_and_in_nobodys_way(damaged: Damaged) -> None:
+    root = damaged.hyrun.root
+    (root / "partial").mkdir(exist_ok=True)
+    directories = ("blobs/sha256/dir", "images/.zd", "images/d.json", "tags/.dir", "tags/dir", "partial/d", "locks/d")
+    for path in directories:
+        (root / path).mkdir()
+    for path in ("images/x.json", "tmp/fifo"):
+        os.mkfifo(root / path)
+    (root / "tags/UPPER CASE").write_text(f"sha256:{damaged.image}")
+    damaged.load()
+    damaged.hyrun("image", "prune", "-f")
+    damaged.hyrun("system", "df")
+    assert "filled" in damaged.hyrun.out("images")
+    report = check(damaged.store, repair=True)
+    foreign = sorted(finding.name for finding in report.findings if finding.kind.endswith("-foreign"))
+    assert foreign == sorted([*(path.rpartition("/")[2] for path in directories), "x.json"])
+    assert [finding.done for finding in report.findings if finding.name == "UPPER CASE"] == ["name removed"]
+    assert report.healthy
+    assert all((root / path).is_dir() for path in directories)
+
+
 def test_damage_is_told_with_images_containers_and_what_to_type(damaged: Damaged) -> None:
     os.truncate(damaged.top / "diff/data/file", 0)
     result = damaged.hyrun("system", "check", code=1)
@@ -360,6 +401,34 @@ def test_a_store_that_was_never_used_is_whole(tmp_path: Path) -> None:
     run = tmp_path / "r"
     run.mkdir(mode=0o700)
     assert check(Store(str(tmp_path / "new"), str(run)).prepare()).findings == []
+
+
+@pytest.mark.parametrize("name", ["tmp", "locks", "names", "tags", "images", "blobs", "layers"])
+def test_a_directory_of_the_store_that_is_gone_is_made_again(damaged: Damaged, name: str) -> None:
+    shutil.rmtree(damaged.hyrun.root / name)
+    report = check(damaged.store, repair=True)
+    assert "was missing, and what was in it is gone" in report.findings[0].problem
+    damaged.load()
+    check(damaged.store, repair=True)
+    # Of the other images nobody has brought the documents again.
+    assert [finding.kind for finding in check(damaged.store).findings if "filled:latest" in finding.images] == []
+    assert damaged.hyrun.out("run", "--rm", "filled", "cat", "/data/file") == "from the image"
+
+
+def test_a_load_makes_directories_again_that_are_gone(damaged: Damaged) -> None:
+    for name in ("tmp", "locks", "blobs", "images", "layers", "tags"):
+        shutil.rmtree(damaged.hyrun.root / name)
+    damaged.load()
+    assert damaged.hyrun.out("run", "--rm", "filled", "cat", "/data/file") == "from the image"
+
+
+def test_what_lost_its_record_is_no_garbage(damaged: Damaged) -> None:
+    damaged.record.unlink()
+    damaged.hyrun("rm", "kept")
+    damaged.hyrun("image", "prune", "-f")
+    report = check(damaged.store, repair=True)
+    assert report.healthy, [finding.view() for finding in report.findings]
+    assert damaged.hyrun.out("run", "--rm", "filled", "cat", "/data/file") == "from the image"
 
 
 def test_a_container_that_runs_is_no_damage(damaged: Damaged) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from hyrun import _core
-from hyrun.layers import Layer, add, present
+from hyrun.layers import Layer, add, find, present, sound
 from hyrun.progress import Progress
 from hyrun.store import Store
 
@@ -55,7 +55,14 @@ def _unpack_in_threads(store: Store, todo: list[FoundLayer], count: int, progres
 
 def _add(store: Store, layer: FoundLayer, cancellation: _core.Cancellation | None, progress: Progress) -> Layer:
     _, fd, offset, length = layer.member
-    here = present(store, layer.diff_id.removeprefix("sha256:"))
+    name = layer.diff_id.removeprefix("sha256:")
+    damaged = False
+    if present(store, name):
+        # Whoever loads an image once more may do so because it is damaged.
+        meter = _core.Meter()
+        progress.aside(_shown(layer), "Verifying", find(store, name).size, meter)
+        damaged = not sound(store, name, contents=True, meter=meter)
+    here = present(store, name) and not damaged
     meter = _core.Meter()
     if not here:
         progress.item(_shown(layer), "Loading layer")
@@ -69,6 +76,7 @@ def _add(store: Store, layer: FoundLayer, cancellation: _core.Cancellation | Non
         digest=layer.digest,
         cancellation=cancellation,
         meter=meter,
+        replace=damaged,
     )
     progress.item(_shown(layer), "Already exists" if here else "Layer loaded")
     return added

@@ -63,7 +63,10 @@ def _repair(store: Store, report: Report) -> None:
             if finding.mend is None:
                 continue
             try:
-                finding.done = finding.mend() or "it was mended meanwhile"
+                done = finding.mend()
+                finding.done = done or "it was mended meanwhile"
+                if done is None:
+                    finding.advice = ""
             except (OSError, HyrunError) as error:
                 finding.advice = finding.advice or f"{error}: make that possible, then repair again"
         leftovers.collect(store)

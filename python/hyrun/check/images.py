@@ -25,6 +25,7 @@ from .finding import Finding
 
 #: The member of a configuration that `commit` gives an image on top of a directory of this machine.
 BASE = "dev.hyrun.base"
+_NO_NAME = "is no name of an image"
 
 
 class Images:
@@ -59,7 +60,7 @@ class Images:
 
     def _tags(self) -> Iterator[tuple[Finding, str | None]]:
         """Yield the tags that may lead nowhere, with the image (hexadecimal) they are about."""
-        for file in sorted(os.listdir(self.store.path("tags"))):
+        for file in sorted(self.store.files("tags")):
             if file.startswith("."):
                 continue
             full = file.replace("%2F", "/").replace("%25", "%")
@@ -73,10 +74,10 @@ class Images:
             except StorageError:
                 problem = "is damaged"
             except InvalidArgument:
-                shown, problem = file, "is no name of an image"
+                shown, problem = file, _NO_NAME
             if image is not None:
                 self.names.setdefault(image, []).append(shown)
-            advice = f"hyrun pull {shown}, or hyrun load it again"
+            advice = "" if problem == _NO_NAME else f"hyrun pull {shown}, or hyrun load it again"
             mend = self._removal(self.store.path("tags", file), image)
             yield Finding("tag-dangling", shown, problem, mend=mend, advice=advice), image
 
@@ -85,14 +86,14 @@ class Images:
             if not os.path.lexists(path):
                 return None
             if image is not None and os.path.exists(record_path(self.store, image)):
-                return "its image is here again"
+                return None
             unlink_missing_ok(path)
             return "name removed"
 
         return remove
 
     def _records(self) -> Iterator[Finding]:
-        for file in sorted(os.listdir(self.store.path("images"))):
+        for file in sorted(self.store.files("images")):
             name = file.removesuffix(".json")
             if file.startswith(".") or name == file:
                 continue
@@ -189,7 +190,7 @@ class Images:
     def _manifest_of(self, name: str) -> str | None:
         """Return the digest of the manifest whose configuration that is."""
         directory = self.store.path("blobs", "sha256")
-        for blob in sorted(os.listdir(directory)):
+        for blob in sorted(self.store.files("blobs/sha256")):
             try:
                 with open(os.path.join(directory, blob), "rb") as file:
                     data = file.read(4 << 20)

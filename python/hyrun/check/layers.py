@@ -57,13 +57,45 @@ def _check(store: Store, layer: str, meter: _core.Meter) -> Finding | None:
     if not os.path.lexists(store.path("layers", layer)):
         return Finding("layer-missing", f"sha256:{layer}", problem, advice="again")
 
-    def set_aside() -> str | None:
+    finding = Finding("layer-damaged", f"sha256:{layer}", problem, advice="again")
+
+    def mend() -> str | None:
         if not os.path.lexists(store.path("layers", layer)) or damage(store, layer) is None:
             return None
+        if _unpacked_again(store, layer):
+            finding.advice = ""
+            return "unpacked again from the bytes that the registry gave"
         layers.set_aside(store, layer)
         return "set aside"
 
-    return Finding("layer-damaged", f"sha256:{layer}", problem, mend=set_aside, advice="again")
+    finding.mend = mend
+    return finding
+
+
+def _unpacked_again(store: Store, layer: str) -> bool:
+    """Unpack a layer from its compressed bytes if those were kept and are whole; the diff id tells."""
+    path = store.path("layers", layer, "blob")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        digest = f"sha256:{digest_of(path)}"
+        layers.add(
+            store,
+            fd,
+            offset=0,
+            length=os.fstat(fd).st_size,
+            diff_id=f"sha256:{layer}",
+            digest=digest,
+            keep=path,
+            replace=True,
+        )
+    except (OSError, StorageError):
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def damage(store: Store, layer: str, meter: _core.Meter | None = None) -> str | None:

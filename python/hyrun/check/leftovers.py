@@ -18,24 +18,23 @@ from hyrun.units import size as show_size
 
 from .finding import Finding
 
+#: Directories of the store that hold files and nothing else, and what those are.
+_OF_FILES = {"images": "image", "tags": "tag", "blobs/sha256": "blob", "partial": "download", "locks": "lock"}
+
 
 def find(store: Store) -> Iterator[Finding]:
     """Yield garbage; nobody may be publishing now."""
     marked = garbage.mark(store)
     for directory in ("images", "tags", "blobs/sha256"):
-        for name in sorted(os.listdir(store.path(directory))):
+        for name in sorted(store.files(directory)):
             if name.startswith("."):
                 yield _orphan("file-unfinished", f"{directory}/{name}", "was never finished")
-    for name in sorted(os.listdir(store.path("images"))):
-        if not name.startswith(".") and not name.endswith(".json"):
-            yield Finding(
-                "image-foreign", name, "is no record", harmless=True, advice=f"look at {store.path('images', name)}"
-            )
+    yield from _foreign(store)
     if marked is not None:
         layers, blobs = marked
         for name in sorted(set(os.listdir(store.path("layers"))) - layers):
             yield _orphan("layer-orphan", name, "no image and no container refers to it")
-        for name in sorted(set(os.listdir(store.path("blobs/sha256"))) - blobs):
+        for name in sorted(set(store.files("blobs/sha256")) - blobs):
             if not name.startswith("."):
                 yield _orphan("blob-orphan", name, "no image refers to it")
     if os.path.isdir(store.path(DAMAGED)):
@@ -46,8 +45,27 @@ def find(store: Store) -> Iterator[Finding]:
     yield from _downloads(store)
 
 
+def _foreign(store: Store) -> Iterator[Finding]:
+    """Yield what hyrun did not make: nothing reads it, and nothing removes it."""
+    for directory, kind in _OF_FILES.items():
+        if not os.path.isdir(store.path(directory)):
+            continue
+        files = set(store.files(directory))
+        for name in sorted(os.listdir(store.path(directory))):
+            is_record = directory != "images" or name.endswith(".json") or name.startswith(".")
+            if name not in files or not is_record:
+                problem = "is no record" if directory == "images" else "is no file"
+                advice = f"look at {store.path(directory, name)}"
+                yield Finding(f"{kind}-foreign", name, problem, harmless=True, advice=advice)
+
+
 def find_structure(store: Store) -> Iterator[Finding]:
     """Yield what is wrong with the directories of the store itself."""
+    for name in store.make_directories():
+        finding = Finding("store-directory", store.path(name), "was missing, and what was in it is gone")
+        # Without it nothing works, the check neither.
+        finding.done = "made again, empty"
+        yield finding
     mode = stat.S_IMODE(os.stat(store.root).st_mode)
     if mode & 0o077:
         yield Finding(

@@ -114,10 +114,7 @@ def interrupted(store: Store) -> Iterator[tuple[str, int, float]]:
 
 
 def _names(store: Store) -> list[str]:
-    try:
-        return os.listdir(store.path("partial"))
-    except FileNotFoundError:
-        return []
+    return store.files("partial")
 
 
 def _take(path: str) -> int | None:
