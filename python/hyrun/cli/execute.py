@@ -63,10 +63,13 @@ def _at_pipes(start: Any, *, interactive: bool) -> int:
 
 def _at_terminal(start: Any, detach_keys: str | None, *, interactive: bool) -> int:
     from hyrun.attach import Session
-    from hyrun.keeping import parse_detach_keys
 
     # Docker's own would take ctrl-p away from the shell inside, and few leave a shell that they cannot come back to.
-    keys = parse_detach_keys(detach_keys) if detach_keys else b""
+    keys = b""
+    if detach_keys:
+        from hyrun.keeping import parse_detach_keys
+
+        keys = parse_detach_keys(detach_keys)
     session = Session(tty=True, stdin=interactive)
     session.check()
     _core.block_signals()
