@@ -14,6 +14,7 @@ from . import authfile, helpers
 
 #: What docker calls docker.io in its files.
 HUB_KEY = "https://index.docker.io/v1/"
+_HUB_HOSTS = frozenset(("index.docker.io", "registry-1.docker.io"))
 
 
 class Credential(NamedTuple):
@@ -38,7 +39,8 @@ def key(server: str) -> str:
 def find(server: str, repository: str = "") -> Credential | None:
     """Return who we are at ``host[:port]``; None for nobody. Raises StorageError for a file or helper that fails.
 
-    Podman's file may name a part of a registry (``quay.io/team``): the longest that fits counts.
+    Either file may name a part of a registry (``quay.io/team``): the longest that fits counts, and for the rest of the
+    registry it says nothing.
     """
     document = authfile.read(authfile.docker_path())
     helper = helper_of(document, server)
@@ -48,7 +50,7 @@ def find(server: str, repository: str = "") -> Credential | None:
             username, secret = found
             # docker, credentials/native_store: this user name says that the secret is a token.
             return Credential("", "", secret) if username == "<token>" else Credential(username, secret)
-    found_in_file = _in_file(document, server, "", authfile.docker_path())
+    found_in_file = _in_file(document, server, repository, authfile.docker_path())
     if found_in_file is not None:
         return found_in_file
     for path in authfile.podman_paths():
@@ -79,7 +81,7 @@ def store(server: str, credential: Credential) -> str | None:
         if credential.identity_token:
             entry["identitytoken"] = credential.identity_token
         auths = document.setdefault("auths", {})
-        for name in [name for name in auths if _host(name) == _host(key(server))]:
+        for name in [name for name in auths if _server(name) == _server(server)]:
             del auths[name]
         auths[key(server)] = entry
 
@@ -96,7 +98,7 @@ def erase(server: str) -> bool:
     if helper is not None and helpers.get(helper, key(server)) is not None:
         helpers.erase(helper, key(server))
         known = True
-    names = [name for name in _auths(document, path) if _host(name) == _host(key(server))]
+    names = [name for name in _auths(document, path) if _server(name) == _server(server)]
     if names:
 
         def change(document: dict[str, Any]) -> None:
@@ -111,7 +113,7 @@ def helper_of(document: dict[str, Any], server: str) -> str | None:
     """Return the helper that a file names for a server: its own, or that of all."""
     own = document.get("credHelpers")
     for name, helper in own.items() if isinstance(own, dict) else ():
-        if _host(name) == _host(key(server)) and isinstance(helper, str):
+        if _server(name) == _server(server) and isinstance(helper, str):
             return helper
     of_all = document.get("credsStore")
     return of_all if isinstance(of_all, str) and of_all else None
@@ -119,14 +121,16 @@ def helper_of(document: dict[str, Any], server: str) -> str | None:
 
 def _in_file(document: dict[str, Any], server: str, repository: str, path: str) -> Credential | None:
     auths = _auths(document, path)
-    names = {_host(name): entry for name, entry in auths.items()}
+    # containers-auth.json(5): the most specific name first, each of them exactly.
     place = f"{server}/{repository}"
     while repository and place != server:
         if place in auths:
             return _credential(auths[place], place, path)
         place = place.rpartition("/")[0]
-    entry = names.get(_host(key(server))) or names.get(server)
-    return None if not entry else _credential(entry, server, path)
+    for name in (key(server), server, *auths):
+        if name in auths and _server(name) == _server(server):
+            return _credential(auths[name], server, path)
+    return None
 
 
 def _auths(document: dict[str, Any], path: str) -> dict[str, Any]:
@@ -154,6 +158,11 @@ def _credential(entry: object, server: str, path: str) -> Credential | None:
     return Credential(username, password, token) if username or token else None
 
 
-def _host(name: str) -> str:
-    """Return the host of a key, which old files write as a URL (docker, registry.ConvertToHostname)."""
-    return name.removeprefix("https://").removeprefix("http://").partition("/")[0]
+def _server(name: str) -> str:
+    """Return the server that a key names, which old files write as a URL (docker, registry.ConvertToHostname).
+
+    A path without a scheme before it is podman's: the key is of that part of the registry alone.
+    """
+    bare = name.removeprefix("https://").removeprefix("http://")
+    host = bare if bare == name else bare.partition("/")[0]
+    return DEFAULT_DOMAIN if host in _HUB_HOSTS else host

@@ -165,6 +165,43 @@ def test_podmans_file_counts_after_dockers_and_may_name_a_part(
     )
 
 
+@pytest.mark.parametrize("file", ["docker", "podman"])
+@pytest.mark.parametrize(
+    ("auths", "expected"),
+    [
+        ({"HOST": "good", "HOST/other": "bad"}, None),
+        ({"HOST": "good", "HOST/te": "bad", "HOST/team/box/more": "bad"}, None),
+        ({"HOST/team/box": "good", "HOST/team": "bad", "HOST": "bad"}, None),
+        ({"https://HOST/v1/": "good", "HOST/other": "bad"}, None),
+        ({"HOST": "good", "HOST/team": "bad"}, "the login as user does not allow it"),
+        # Not sent where it does not belong: nobody asks.
+        ({"HOST/other": "good"}, "no such repository, or it wants hyrun login"),
+    ],
+)
+def test_a_login_for_a_part_of_a_registry_is_for_that_part_alone(
+    hyrun: Hyrun, locked: Registry, docker: Path, tmp_path: Path, auths: dict[str, str], expected: str | None, file: str
+) -> None:
+    words = {"good": _AUTH, "bad": "dXNlcjp3cm9uZw=="}
+    entries = {name.replace("HOST", locked.host): {"auth": words[word]} for name, word in auths.items()}
+    path = docker if file == "docker" else tmp_path / "auth.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"auths": entries}))
+    environment = {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+    if expected is None:
+        hyrun("pull", f"{locked.host}/team/box:1", env=environment)
+    else:
+        assert expected in hyrun.refused("pull", "-q", f"{locked.host}/team/box:1", code=1, env=environment)
+
+
+def test_logins_and_logouts_leave_those_of_parts_alone(hyrun: Hyrun, locked: Registry, docker: Path) -> None:
+    docker.parent.mkdir()
+    docker.write_text(json.dumps({"auths": {f"{locked.host}/other": {"auth": "YTpi"}}}))
+    hyrun("login", "-u", USER, "--password-stdin", locked.host, input=PASSWORD)
+    assert set(json.loads(docker.read_text())["auths"]) == {f"{locked.host}/other", locked.host}
+    hyrun("logout", locked.host)
+    assert set(json.loads(docker.read_text())["auths"]) == {f"{locked.host}/other"}
+
+
 _HELPER = """#!/bin/sh
 echo "$1 $(cat > $0.in; cat $0.in)" >> $0.log
 case $1 in
