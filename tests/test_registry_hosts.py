@@ -50,6 +50,9 @@ def test_the_users_file_replaces_entries_of_the_first_one(file: Path, tmp_path: 
         ('[registry."a"]\ninsecure = "yes"', "insecure is true or false"),
         ('[registry."a"]\nmirrors = "https://m"', "mirrors of a"),
         ('[registry."a"]\nmirrors = ["m"]', "mirrors of a"),
+        ('[registry."a"]\nmirrors = ["http://[::1"]', "mirrors of a"),
+        ('[registry."a"]\nmirrors = ["http://m:port"]', "mirrors of a"),
+        ('[registry."a"]\nmirrors = ["https:///m"]', "mirrors of a"),
     ],
 )
 def test_what_makes_no_sense_is_named_with_its_file(file: Path, text: str, expected: str) -> None:
@@ -110,6 +113,7 @@ def test_a_registry_that_is_blocked_says_by_which_file() -> None:
         ("https://a.example.com/", "b.example.com, A.example.com", None),
         ("http://localhost:5000/", "", None),
         ("http://127.0.0.1:5000/", "", None),
+        ("https://a.example.com/", "[::1,a.example.com:443", None),
     ],
 )
 def test_proxies(monkeypatch: pytest.MonkeyPatch, url: str, excepted: str, through: str | None) -> None:
@@ -132,3 +136,9 @@ def test_proxies(monkeypatch: pytest.MonkeyPatch, url: str, excepted: str, throu
 )
 def test_the_server_of_a_login(text: str, name: str) -> None:
     assert server_name(text) == name
+
+
+@pytest.mark.parametrize("text", ["[::1", "https://[::1", "host:port", "host:99999", ":5000", "user@host", "a b"])
+def test_what_is_no_server_of_a_login(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="write HOST or HOST:PORT"):
+        server_name(text)

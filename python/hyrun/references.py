@@ -138,7 +138,7 @@ def _is_domain(first: str) -> bool:
 def _valid_domain(domain: str) -> bool:
     if domain.startswith("["):
         host, bracket, port = domain[1:].partition("]")
-        if not bracket or not host or not (_HEX | set("ABCDEF:")).issuperset(host):
+        if not bracket or not _is_ipv6(host):
             return False
         return not port or (port[0] == ":" and len(port) > 1 and _DIGITS.issuperset(port[1:]))
     host, colon, port = domain.partition(":")
@@ -148,6 +148,16 @@ def _valid_domain(domain: str) -> bool:
         part and part[0] != "-" and part[-1] != "-" and _ALNUM.issuperset(part.replace("-", ""))
         for part in host.split(".")
     )
+
+
+def _is_ipv6(host: str) -> bool:
+    from socket import AF_INET6, inet_pton  # few registries are called so
+
+    try:
+        inet_pton(AF_INET6, host)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _valid_path(path: str) -> bool:

@@ -5,7 +5,7 @@ Source: distribution, docs/spec/auth/token.md and oauth.md; RFC 7617 for Basic.
 
 import json
 import threading
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from hyrun.errors import RegistryError
 
@@ -14,6 +14,7 @@ from .credentials import Credential, basic, find
 from .endpoints import Endpoint, is_loopback
 from .failures import document, failure
 from .transport import Response, Transport
+from .urls import split
 
 _MAX_TOKEN = 1 << 20
 #: What token servers are told we are.
@@ -69,7 +70,7 @@ class Authenticator:
 
     def _token(self, parameters: dict[str, str], *, secure: bool) -> str:
         realm = parameters["realm"]
-        parts = urlsplit(realm)
+        parts = split(realm, f"registry {self._endpoint.server} names its token server")
         credential = self._credential()
         if credential is not None and secure and parts.scheme != "https" and not is_loopback(parts.netloc):
             raise RegistryError(

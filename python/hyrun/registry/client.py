@@ -7,7 +7,6 @@ import random
 import threading
 from collections.abc import Callable, Container
 from typing import Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
 
 from hyrun.errors import RegistryError
 
@@ -15,6 +14,7 @@ from .authentication import Authenticator
 from .endpoints import Endpoint
 from .failures import failure
 from .transport import Broken, Response, Transport, Unreachable
+from .urls import join, split
 
 #: How often something is tried, docker's number, and the seconds before the second attempt, which then double.
 ATTEMPTS = 5
@@ -54,6 +54,7 @@ class Client:
         self._warned: set[str] = set()
         self._lock = threading.Lock()
         self._base: str | None = None
+        self._name = f"registry {endpoint.server}"
 
     @property
     def user(self) -> str | None:
@@ -115,12 +116,12 @@ class Client:
                 return result
             result.response.close()
             if not isinstance(body, (bytes, type(None))):
-                raise Broken(f"registry {self.endpoint.server} wants to know again who sends {what}")
+                raise Broken(f"{self._name} wants to know again who sends {what}")
 
     def _found(self, method: str, url: str, headers: dict[str, str], body: Any) -> Result:
         """Find out whether the server speaks TLS, if that is not known yet."""
         if self._base is not None or not url.startswith("/"):
-            return self._redirected(method, urljoin(self._base or "", url), headers, body)
+            return self._redirected(method, join(self._base or "", url, self._name), headers, body)
         first: Unreachable | None = None
         for base in self.endpoint.bases:
             try:
@@ -145,18 +146,16 @@ class Client:
             response = self.transport.send(method, url, sent, body)
             if response.status not in _REDIRECTS or method not in ("GET", "HEAD"):
                 return Result(response, url)
-            target = urljoin(url, response.headers.get("Location", ""))
             response.close()
-            if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
-                raise RegistryError(
-                    f"registry {self.endpoint.server} redirects from https to {target[:100]!r}: refused, it is not safe"
-                )
+            target = join(url, response.headers.get("Location", ""), f"{self._name} redirects")
+            if url.startswith("https:") and not target.startswith("https:"):
+                raise RegistryError(f"{self._name} redirects from https to {target[:100]!r}: refused, it is not safe")
             url = target
-        raise RegistryError(f"registry {self.endpoint.server} redirects more than {_MAX_REDIRECTS} times")
+        raise RegistryError(f"{self._name} redirects more than {_MAX_REDIRECTS} times")
 
     def _is_ours(self, url: str) -> bool:
         """Tell whether a URL leads to the registry itself: same scheme, host and port."""
-        parts = urlsplit(url)
+        parts = split(url, self._name)
         origin = f"{parts.scheme}://{parts.netloc}"
         return origin == self._base if self._base is not None else origin in self.endpoint.bases
 
@@ -173,7 +172,7 @@ class Client:
                 and text not in self._warned
             ):
                 self._warned.add(text)
-                self._warn(f"registry {self.endpoint.server}: {text[:500]}")
+                self._warn(f"{self._name}: {text[:500]}")
 
 
 def _wanted(response: Response, otherwise: float) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from hyrun.errors import RegistryError
 from hyrun.references import DEFAULT_DOMAIN, Reference
 
 from .hosts import Hosts
+from .urls import split
 
 #: The host that serves docker.io.
 _DOCKER_HUB = "registry-1.docker.io"
@@ -33,7 +33,7 @@ def of(reference: Reference, hosts: Hosts, *, mirrors: bool = True) -> list[Endp
         raise RegistryError(f"registry {reference.domain} is blocked by {settings.blocked}")
     found = []
     for mirror in settings.mirrors if mirrors else ():
-        parts = urlsplit(mirror)
+        parts = split(mirror, f"mirror of {reference.domain}")
         path = parts.path.strip("/")
         repository = f"{path}/{reference.path}" if path else reference.path
         found.append(Endpoint(parts.netloc, (f"{parts.scheme}://{parts.netloc}",), repository))
@@ -50,7 +50,7 @@ def bases(server: str, hosts: Hosts) -> tuple[str, ...]:
 
 def is_loopback(host: str) -> bool:
     """Tell whether ``host[:port]`` is this machine by its name alone: nobody can listen on the way to it."""
-    name = urlsplit(f"//{host}").hostname or ""
+    name = split(f"//{host}", "registry").hostname or ""
     if name == "localhost" or name.endswith(".localhost") or name == "::1":
         return True
     parts = name.split(".")

@@ -9,7 +9,9 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from hyrun.errors import InvalidArgument
+from hyrun.errors import InvalidArgument, RegistryError
+
+from .urls import split
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -75,14 +77,20 @@ def _document(path: str) -> dict[str, Any]:
 
 def _host(name: str, entry: dict[str, Any], path: str) -> Host:
     mirrors = entry.pop("mirrors", [])
-    if not isinstance(mirrors, list) or not all(
-        isinstance(mirror, str) and mirror.startswith(("http://", "https://")) for mirror in mirrors
-    ):
+    if not isinstance(mirrors, list) or not all(isinstance(mirror, str) and _is_base(mirror) for mirror in mirrors):
         raise InvalidArgument(f'{path}: mirrors of {name}: write ["https://mirror.example.com"]')
     insecure = _flag(entry, "insecure", path)
     blocked = _flag(entry, "blocked", path)
     _nothing_else(entry, f"{path}: registry {name}")
     return Host(tuple(mirror.rstrip("/") for mirror in mirrors), insecure, path if blocked else None)
+
+
+def _is_base(mirror: str) -> bool:
+    try:
+        parts = split(mirror, "mirror")
+    except RegistryError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _flag(table: dict[str, Any], key: str, path: str, *, default: bool = False) -> bool:

@@ -8,6 +8,7 @@ from .authentication import Authenticator
 from .client import Client
 from .credentials import Credential, erase, store
 from .transport import Transport
+from .urls import split
 
 _HUB_NAMES = frozenset(("", "docker.io", "index.docker.io", "registry-1.docker.io"))
 
@@ -17,7 +18,11 @@ def server_name(text: str) -> str:
     name = text.removeprefix("https://").removeprefix("http://").partition("/")[0]
     if name in _HUB_NAMES:
         return DEFAULT_DOMAIN
-    if not name.isascii() or not name.isprintable() or " " in name or "@" in name:
+    try:
+        host = split(f"//{name}", "registry").hostname
+    except RegistryError:
+        host = None
+    if not host or not name.isascii() or not name.isprintable() or " " in name or "@" in name:
         raise InvalidArgument(f"registry {text[:100]!r}: write HOST or HOST:PORT, such as registry.example.com")
     return name
 

@@ -5,7 +5,7 @@ Source: golang.org/x/net/http/httpproxy.
 
 import ipaddress
 import os
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from .endpoints import is_loopback
 
@@ -28,11 +28,10 @@ def _excepted(url: SplitResult) -> bool:
     for entry in _variable("no_proxy").lower().replace(",", " ").split():
         if entry == "*" or _in_network(host, entry):
             return True
-        named = urlsplit(f"//{entry}")
-        name = named.netloc.rpartition(":")[0] if named.netloc.rpartition(":")[2].isdecimal() else named.netloc
-        if name != named.netloc and named.netloc.rpartition(":")[2] != str(port):
+        before, _, last = entry.rpartition(":")
+        if last.isdecimal() and last != str(port):
             continue
-        name = name.removeprefix("*")
+        name = (before if last.isdecimal() else entry).removeprefix("*")
         # ``example.com`` is the host and all below it, ``.example.com`` only those.
         if host.endswith(name if name.startswith(".") else f".{name}") or host == name:
             return True

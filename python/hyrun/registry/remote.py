@@ -2,7 +2,7 @@
 
 import hashlib
 from typing import NamedTuple
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from hyrun.archives.found import checked_config, foreign
 from hyrun.documents import MAX_DOCUMENT, expect, parse_object, strings
@@ -14,6 +14,7 @@ from hyrun.references import Reference
 
 from .client import Client
 from .failures import document
+from .urls import join, split
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 _MAX_PAGES = 1000
@@ -89,8 +90,8 @@ def tags(client: Client) -> list[str]:
         link, _, parameters = result.response.headers.get("Link", "").partition(">")
         if "next" not in parameters:
             return list(found)
-        url = urljoin(result.url, link.removeprefix("<"))
-        if urlsplit(url)[:2] != urlsplit(result.url)[:2]:
+        url = join(result.url, link.removeprefix("<"), what)
+        if split(url, what)[:2] != split(result.url, what)[:2]:
             raise StorageError(f"{what}: the next page is on another server: refused")
     raise StorageError(f"{what}: more than {_MAX_PAGES} pages: refused")
 

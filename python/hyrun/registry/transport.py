@@ -7,7 +7,7 @@ import ssl
 import threading
 from http.client import BadStatusLine, RemoteDisconnected
 from typing import Any, Protocol
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlunsplit
 
 import urllib3
 from urllib3.exceptions import (
@@ -27,6 +27,7 @@ from hyrun.errors import RegistryError
 from .certificates import context
 from .hosts import Hosts
 from .proxies import proxy_of
+from .urls import split
 
 #: Seconds for a connection, and without a byte on one before it counts as broken.
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
@@ -102,7 +103,7 @@ class Transport:
     def send(self, method: str, url: str, headers: dict[str, str], body: Any = None) -> Response:
         """Make one exchange and return the response, whatever its status. Raises Unreachable and Broken."""
         self.check()
-        parts = urlsplit(url)
+        parts = split(url, "registry")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise RegistryError(f"registry: {url[:200]!r} is no URL of http or https")
         # Names and passwords in a URL would go into the log of every proxy.
@@ -152,7 +153,7 @@ def _manager(proxy: str | None, tls: ssl.SSLContext | None) -> urllib3.PoolManag
     options: dict[str, Any] = {"maxsize": 4, "blocksize": 1 << 18, "ssl_context": tls}
     if proxy is None:
         return urllib3.PoolManager(**options)
-    parts = urlsplit(proxy)
+    parts = split(proxy, "proxy in the environment")
     user = f"{parts.username}:{parts.password or ''}" if parts.username else None
     try:
         return urllib3.ProxyManager(

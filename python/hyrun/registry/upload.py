@@ -5,7 +5,7 @@ Source: OCI distribution-spec, "Pushing blobs".
 
 import os
 from typing import NamedTuple
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from hyrun import _core, layer_tar
 from hyrun.errors import RegistryError
@@ -15,6 +15,7 @@ from hyrun.store import Store
 
 from .client import ATTEMPTS, BACK_OFF, Client
 from .transport import Broken, Transport, finish
+from .urls import join
 
 #: Blobs up to this many bytes go in one request after the first (the spec's "POST then PUT").
 _SMALL = 1 << 20
@@ -92,7 +93,7 @@ def mount(client: Client, digest: str, source: str) -> bool:
     if result.response.status == 201:
         return True
     # It has begun an upload instead; one is begun anew, as one that was not asked for may be of another kind.
-    _cancel(client, urljoin(result.url, result.response.headers.get("Location", "")))
+    _cancel(client, _location(client, result.url, result.response.headers.get("Location"), f"blob {digest}"))
     return False
 
 
@@ -181,8 +182,8 @@ def _received(header: str | None) -> int | None:
 def _location(client: Client, url: str, header: str | None, what: str) -> str:
     if not header:
         raise RegistryError(f"registry {client.endpoint.server} does not say where to send {what}")
-    target = urljoin(url, header)
-    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+    target = join(url, header, f"registry {client.endpoint.server} says where to send {what}")
+    if url.startswith("https:") and not target.startswith("https:"):
         raise RegistryError(
             f"registry {client.endpoint.server} wants {what} without TLS, at {target[:100]!r}: refused; if a proxy is "
             "before it, that has to pass X-Forwarded-Proto on"
