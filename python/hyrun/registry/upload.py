@@ -102,9 +102,8 @@ def send(client: Client, fd: int, digest: str, size: int, name: str, progress: P
     what = f"blob {digest}"
     failures = 0
     location = _begin(client, what)
-    sent = 0
+    sent = furthest = 0
     while True:
-        before = sent
         try:
             if size <= _SMALL:
                 body = os.pread(fd, size, 0)
@@ -113,7 +112,8 @@ def send(client: Client, fd: int, digest: str, size: int, name: str, progress: P
                 return
             if sent < size:
                 location, sent = _send_rest(client, fd, location, sent, size, what, name, progress)
-                continue
+                if sent < size:
+                    raise Broken(f"registry {client.endpoint.server} takes {sent} of {size} bytes of {what} only")
             _commit(client, location, digest, what, b"")
             return
         except RegistryError as error:
@@ -124,8 +124,8 @@ def send(client: Client, fd: int, digest: str, size: int, name: str, progress: P
                 raise
         client.transport.wait(BACK_OFF * 2 ** (failures - 1))
         location, sent = _resumed(client, location, what)
-        if sent - before >= _PROGRESS:
-            failures = 0
+        if sent - furthest >= _PROGRESS:
+            failures, furthest = 0, sent
         progress.restart(name)
         progress.advance(name, sent)
 

@@ -131,6 +131,22 @@ def test_an_upload_goes_on_where_the_registry_says(hyrun: Hyrun, faults: Faults,
     assert plain.digest("ranges/box:1") == plain.digest("team/box:1")
 
 
+@pytest.mark.parametrize("where", [["0-5"], ["0-5", "0-2000000"]])
+def test_an_upload_that_gets_no_further_ends(hyrun: Hyrun, faults: Faults, pulled: str, where: list[str]) -> None:
+    def standing(request: Request, answer: Answer) -> Answer:
+        answers = len(faults.asked("(PATCH|GET) .*/uploads/"))
+        return header("Range", where[answers // 2 % len(where)])(request, answer)
+
+    faults.on("PATCH ", standing)
+    faults.on("GET .*/uploads/", standing)
+    faults.on("POST .*mount=", status(404))
+    target = f"{faults.host}/push/standing{len(where)}:1"
+    hyrun("tag", pulled, target)
+    message = hyrun.refused("push", "-q", target, code=1)
+    assert message.startswith(f"hyrun: registry {faults.host} takes ")
+    assert " bytes of blob sha256:" in message
+
+
 def test_an_upload_that_is_not_known_any_more_is_begun_anew(
     hyrun: Hyrun, faults: Faults, plain: Registry, pulled: str
 ) -> None:
