@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from hyrun import _core
 from hyrun.errors import RegistryError, StorageError
@@ -24,7 +24,7 @@ _PROGRESS = 1 << 20
 
 def fetch_layer(
     store: Store,
-    clients: Sequence[Client],
+    client: Client,
     item: Descriptor,
     diff_id: str,
     progress: Progress,
@@ -34,11 +34,11 @@ def fetch_layer(
 ) -> None:
     """Download and unpack a layer, unless it is there; ``diff_id`` is hexadecimal, and claimed by the caller.
 
-    ``clients`` are asked in turn. ``keep`` makes the compressed bytes stay. ``cancellation`` ends the unpacking;
+    ``keep`` makes the compressed bytes stay. ``cancellation`` ends the unpacking;
     what was downloaded stays for the next time. Raises RegistryError, StorageError.
     """
     shown = item.hex[:12]
-    transport = clients[0].transport
+    transport = client.transport
     progress.item(shown, "Waiting", item.size)
     with partial(store, item.hex, transport) as file:
         if present(store, diff_id):
@@ -46,7 +46,7 @@ def fetch_layer(
             file.remove()
             progress.item(shown, "Already exists")
             return
-        _complete(file, clients, item, progress)
+        _complete(file, client, item, progress)
         progress.item(shown, "Download complete")
         transport.check()
         meter = _core.Meter()
@@ -67,32 +67,18 @@ def fetch_layer(
         progress.item(shown, "Pull complete")
 
 
-def _complete(file: partial, clients: Sequence[Client], item: Descriptor, progress: Progress) -> None:
+def _complete(file: partial, client: Client, item: Descriptor, progress: Progress) -> None:
     """Make the file whole; the bytes that an earlier process left are the beginning of it."""
     left_over = os.fstat(file.fd).st_size > 0
-    errors: list[RegistryError | StorageError] = []
-    for client in clients:
-        try:
-            if _download(file, client, item, progress):
-                return
-            if left_over:
-                # What another process left was no beginning of it: once more, from nothing.
-                left_over = False
-                if _download(file, client, item, progress):
-                    return
-            errors.append(
-                StorageError(
-                    f"layer {item.digest}: the bytes from registry {client.endpoint.server} have another digest"
-                )
-            )
-        except (RegistryError, StorageError) as error:
-            errors.append(error)
-    raise errors[-1]
+    # What was left may be no beginning of it: once more then, from nothing.
+    if not _download(file, client, item, progress) and not (left_over and _download(file, client, item, progress)):
+        raise StorageError(f"layer {item.digest}: the bytes from registry {client.endpoint.server} have another digest")
 
 
 def _download(file: partial, client: Client, item: Descriptor, progress: Progress) -> bool:
     """Get what is missing from one server; tell whether the whole has the digest (else the file is empty again)."""
     shown = item.hex[:12]
+    progress.restart(shown)
     received = _Received(file.fd, item.size, lambda amount: progress.advance(shown, amount))
     progress.item(shown, "Downloading")
     failures = 0

@@ -138,10 +138,10 @@ def _clients(transport: Transport, reference: Reference, progress: Progress) -> 
 
 
 def _first(clients: list[Client], function: Callable[[Client], T], progress: Progress) -> tuple[T, list[Client]]:
-    """Return what the first server says that can, and the servers with that one in front."""
+    """Return what the first server gives that can, and the servers from that one on."""
     for index, client in enumerate(clients):
         try:
-            return function(client), [client, *clients[:index], *clients[index + 1 :]]
+            return function(client), clients[index:]
         except (RegistryError, StorageError) as error:
             if index == len(clients) - 1:
                 raise
@@ -154,37 +154,48 @@ def _first(clients: list[Client], function: Callable[[Client], T], progress: Pro
 def _pull(
     store: Store, clients: list[Client], reference: Reference, platform: Platform | None, progress: Progress
 ) -> Pulled:
-    found, clients = _first(clients, lambda client: remote.resolve(client, reference, platform), progress)
+    """Bring an image from the first server that has all of it.
+
+    What a mirror lacks is not asked of the next server, which may mean another image by that name: that one is asked
+    what it means. Layers that came before that are here then.
+    """
+    try:
+        pulled, _ = _first(clients, lambda client: _pull_from(store, client, reference, platform, progress), progress)
+    except StorageError:
+        # After a failure of the network, what came before it is worth keeping for the next time: not after this.
+        sweep_now(store)
+        raise
+    return pulled
+
+
+def _pull_from(
+    store: Store, client: Client, reference: Reference, platform: Platform | None, progress: Progress
+) -> Pulled:
+    found = remote.resolve(client, reference, platform)
     progress.say(f"{reference.tag or reference.digest}: Pulling from {reference.path}")
     image_id = found.manifest.config.digest
     known = _blob(store, found.manifest.config.hex)
-    config, diff_ids = remote.config(clients[0], found, reference, known, platform)
+    config, diff_ids = remote.config(client, found, reference, known, platform)
     with ExitStack() as stack:
         with publishing(store):
             claim(stack.enter_context(staging(store)), diff_ids)
         # After the claim: what a pull that was killed has unpacked of this image is not thrown away.
         sweep_now(store)
         remove_old(store)
-        try:
-            _fetch(store, clients, dict(zip(diff_ids, found.manifest.layers, strict=True)), progress)
-            with publishing(store):
-                layers = [_found(store, diff_id) for diff_id in diff_ids]
-                before = read_tag(store, reference.full())
-                publish(store, config, layers, manifest=found.manifest_data)
-                tag(store, reference, image_id)
-        except StorageError:
-            # After a failure of the network, what came before it is worth keeping for the next time: not after this.
-            stack.close()
-            sweep_now(store)
-            raise
+        _fetch(store, client, dict(zip(diff_ids, found.manifest.layers, strict=True)), progress)
+        with publishing(store):
+            layers = [_found(store, diff_id) for diff_id in diff_ids]
+            before = read_tag(store, reference.full())
+            publish(store, config, layers, manifest=found.manifest_data)
+            tag(store, reference, image_id)
     labels = parse_config(config)["config"].get("Labels")
     events.of_image(store, "pull", reference.familiar(), reference.familiar_name(), labels)
     return Pulled(reference, image_id, found.digest, before != image_id[7:])
 
 
-def _fetch(store: Store, clients: list[Client], layers: dict[str, Descriptor], progress: Progress) -> None:
+def _fetch(store: Store, client: Client, layers: dict[str, Descriptor], progress: Progress) -> None:
     """Bring the layers (by diff id, hexadecimal) into the store, several at once; the first error ends all of it."""
-    transport = clients[0].transport
+    transport = client.transport
     missing: dict[str, Descriptor] = {}
     for diff_id, item in layers.items():
         here = present(store, diff_id)
@@ -197,10 +208,10 @@ def _fetch(store: Store, clients: list[Client], layers: dict[str, Descriptor], p
         return
     keep = transport.hosts.keep_layers
     cancellation = _core.Cancellation()
-    with ThreadPoolExecutor(CONCURRENT, "hyrun-pull") as pool:
+    with ExitStack() as stack, ThreadPoolExecutor(CONCURRENT, "hyrun-pull") as pool:
         try:
             futures = [
-                pool.submit(fetch_layer, store, clients, item, diff_id, progress, keep=keep, cancellation=cancellation)
+                pool.submit(fetch_layer, store, client, item, diff_id, progress, keep=keep, cancellation=cancellation)
                 for diff_id, item in missing.items()
             ]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
@@ -208,6 +219,7 @@ def _fetch(store: Store, clients: list[Client], layers: dict[str, Descriptor], p
                 future.result()
         except BaseException:
             # The others stop at their next piece; what they have got so far is kept for the next time.
+            stack.callback(transport.cancelled.clear)
             transport.cancelled.set()
             cancellation.cancel()
             pool.shutdown(cancel_futures=True)

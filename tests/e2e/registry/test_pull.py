@@ -1,5 +1,6 @@
 """`hyrun pull`, and `run` of an image that is not here, with a real registry."""
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from e2e.command import COMMAND, Hyrun, Template, until
 from e2e.registries import Content, layer_digests
 from support import images
-from support.faults import Answer, Faults, Request, header, status
+from support.faults import Answer, Faults, Request, Rule, header, replace, status
 from support.registry import Registry
 
 
@@ -222,9 +223,7 @@ def test_warnings_of_the_registry_are_shown(hyrun: Hyrun, faults: Faults) -> Non
 def test_a_mirror_is_asked_first_and_the_registry_when_it_has_nothing(
     hyrun: Hyrun, faults: Faults, plain: Registry, tmp_path: Path
 ) -> None:
-    configuration = tmp_path / "registries.toml"
-    configuration.write_text(f'[registry."{plain.host}"]\nmirrors = ["http://{faults.host}"]\n')
-    environment = {"HYRUN_CONFIG": str(configuration)}
+    environment = _mirrored(tmp_path, plain.host, faults.host)
     name = f"{plain.host}/team/box:1"
     hyrun("pull", name, env=environment)
     assert len(faults.asked("GET .*/blobs/")) == 3
@@ -234,6 +233,50 @@ def test_a_mirror_is_asked_first_and_the_registry_when_it_has_nothing(
     hyrun("rmi", name)
     faults.on(".*", status(418), first=True)
     assert f"Mirror {faults.host} is left out: registry" in hyrun("pull", name, env=environment).stderr
+
+
+@pytest.mark.parametrize(
+    ("pattern", "rule"),
+    [
+        ("GET .*/blobs/CONFIG", status(404)),
+        ("GET .*/blobs/CONFIG", replace(lambda data: data[:-1] + b" ")),
+        ("GET .*/blobs/LAYER", status(404)),
+        ("GET .*/blobs/LAYER", replace(lambda data: data[:-1] + bytes([data[-1] ^ 1]))),
+    ],
+)
+def test_an_image_that_a_mirror_has_in_part_comes_from_the_registry(
+    hyrun: Hyrun, faults: Faults, plain: Registry, content: Content, tmp_path: Path, pattern: str, rule: Rule
+) -> None:
+    faults.on(pattern.replace("CONFIG", content.image_id).replace("LAYER", layer_digests(content)[-1]), rule)
+    environment = _mirrored(tmp_path, plain.host, faults.host)
+    hyrun("pull", f"{plain.host}/team/box:1", env=environment)
+    assert hyrun.out("run", "--rm", "--pull", "never", f"{plain.host}/team/box:1", "cat", "/data/word") == "hello"
+    assert hyrun.left("partial") == set()
+
+
+def test_a_mirror_with_another_image_and_not_all_of_it(
+    hyrun: Hyrun, faults: Faults, plain: Registry, content: Content, tmp_path: Path
+) -> None:
+    other = Registry(tmp_path / "mirror")
+    mirror = Faults(other.host)
+    try:
+        layers = [content.layers[0], images.tar_bytes([("old", b"old")])]
+        images.oci_layout(tmp_path / "old", layers, {}, ["old:1"])
+        other.put(tmp_path / "old", "team/box:1")
+        mirror.on(f"GET .*/blobs/{images.sha256(gzip.compress(layers[1], mtime=0))}", status(404))
+        name = f"{faults.host}/team/box:1"
+        result = hyrun("pull", name, env=_mirrored(tmp_path, faults.host, mirror.host))
+        assert f"Digest: {plain.digest('team/box:1')}\n" in result.stdout
+        assert hyrun.out("images", "-q", "--no-trunc", name) == content.image_id
+    finally:
+        mirror.close()
+        other.close()
+
+
+def _mirrored(directory: Path, host: str, mirror: str) -> dict[str, str]:
+    configuration = directory / "registries.toml"
+    configuration.write_text(f'[registry."{host}"]\nmirrors = ["http://{mirror}"]\n')
+    return {"HYRUN_CONFIG": str(configuration)}
 
 
 def test_a_proxy_is_used_for_what_is_not_this_machine(hyrun: Hyrun, faults: Faults, tmp_path: Path) -> None:
