@@ -22,7 +22,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from hyrun.errors import RegistryError
+from hyrun.errors import HyrunError, RegistryError
 
 from .certificates import context
 from .hosts import Hosts
@@ -101,7 +101,10 @@ class Transport:
             manager.clear()
 
     def send(self, method: str, url: str, headers: dict[str, str], body: Any = None) -> Response:
-        """Make one exchange and return the response, whatever its status. Raises Unreachable and Broken."""
+        """Make one exchange and return the response, whatever its status.
+
+        Raises Unreachable, Broken, and what ``certificates.context`` raises.
+        """
         self.check()
         parts = split(url, "registry")
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -120,6 +123,8 @@ class Transport:
                 retries=False,
                 timeout=_TIMEOUT,
             )
+        except HyrunError:
+            raise  # InvalidArgument, of a file of certificates, is a ValueError
         except (HTTPError, OSError, UnicodeError) as error:
             raise _explained(parts, error) from None
         except ValueError as error:

@@ -358,8 +358,10 @@ def test_certificates_are_looked_for_where_they_are_looked_for_by_docker(
     assert secure.host in hyrun.refused("pull", "-q", name, code=1, env=environment)
     client, key = authority.client
     shutil.copy(client, directory / "us.cert")
-    assert "us.key is missing" in hyrun.refused("pull", "-q", name, code=1, env=environment)
+    missing = f"{directory}/us.cert: its key {directory}/us.key is missing: an authority's certificate ends in .crt"
+    assert hyrun.refused("pull", "-q", name, code=1, env=environment) == f"hyrun: {missing}"
     shutil.copy(key, directory / "us.key")
     hyrun("pull", name, env=environment)
     (directory / "bad.crt").write_text("no certificate")
-    assert "bad.crt: no certificate of an authority" in hyrun.refused("pull", "-q", name, code=1, env=environment)
+    message = hyrun.refused("pull", "-q", name, code=1, env=environment)
+    assert message.startswith(f"hyrun: {directory}/bad.crt: no certificate of an authority")
