@@ -127,7 +127,7 @@ def login(
     if password_stdin:
         if not username:
             raise InvalidArgument("--password-stdin: it needs --username as well")
-        password = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+        password = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
     elif password is not None:
         message("WARNING! Using --password on the command line is insecure: use --password-stdin.")
     if not username:
@@ -136,6 +136,10 @@ def login(
         password = _ask("Password: ", secret=True)
     if not username or not password:
         raise InvalidArgument("login: user name and password must not be empty")
+    try:
+        f"{username}{password}".encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument("login: user name and password must be UTF-8: convert them with iconv") from None
     path = logins.login(name, username, password)
     if path is not None:
         message(

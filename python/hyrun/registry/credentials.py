@@ -110,11 +110,14 @@ def erase(server: str) -> bool:
 
 
 def helper_of(document: dict[str, Any], server: str) -> str | None:
-    """Return the helper that a file names for a server: its own, or that of all."""
+    """Return the helper that a file names for a server: its own, or that of all.
+
+    An empty name is docker's word for "in the file": None, whatever all others have.
+    """
     own = document.get("credHelpers")
     for name, helper in own.items() if isinstance(own, dict) else ():
         if _server(name) == _server(server) and isinstance(helper, str):
-            return helper
+            return helper or None
     of_all = document.get("credsStore")
     return of_all if isinstance(of_all, str) and of_all else None
 

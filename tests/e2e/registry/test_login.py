@@ -133,6 +133,18 @@ def test_a_login_that_cannot_be(hyrun: Hyrun, docker: Path, arguments: list[str]
     assert expected in result.stderr
 
 
+@pytest.mark.parametrize("way", ["stdin", "argument"])
+def test_a_password_that_is_no_text(hyrun: Hyrun, locked: Registry, docker: Path, tmp_path: Path, way: str) -> None:
+    (tmp_path / "password").write_bytes(b"a\xff\n")
+    password = ["--password-stdin"] if way == "stdin" else ["-p", os.fsdecode(b"a\xff")]
+    for locale in ("C", "C.UTF-8"):
+        with open(tmp_path / "password", "rb") as stdin:
+            flags = ["login", "-u", USER, *password, locked.host]
+            result = hyrun(*flags, code=1, stdin=stdin, env={"LC_ALL": locale})
+        line = result.stderr.splitlines()[-1]
+        assert line == "hyrun: login: user name and password must be UTF-8: convert them with iconv"
+
+
 def test_a_wrong_credential_is_named_in_the_refusal(hyrun: Hyrun, locked: Registry, docker: Path) -> None:
     docker.parent.mkdir()
     docker.write_text(json.dumps({"auths": {f"https://{locked.host}/v1/": {"auth": "dXNlcjp3cm9uZw=="}}}))
@@ -238,6 +250,16 @@ def test_a_helper_keeps_what_docker_lets_it_keep(
     assert Path(f"{helper}.log").read_text().splitlines()[-1] == f"get {locked.host}"
     assert hyrun.out("logout", locked.host) == f"Removing login credentials for {locked.host}"
     assert "wants hyrun login" in hyrun.refused("pull", "-q", name, code=1)
+
+
+def test_an_empty_name_of_a_helper_means_the_file(hyrun: Hyrun, locked: Registry, docker: Path) -> None:
+    docker.parent.mkdir()
+    helpers = {"credsStore": "missing", "credHelpers": {locked.host: ""}}
+    docker.write_text(json.dumps(helpers))
+    hyrun("login", "-u", USER, "--password-stdin", locked.host, input=PASSWORD)
+    assert json.loads(docker.read_text()) == {**helpers, "auths": {locked.host: {"auth": _AUTH}}}
+    hyrun("pull", f"{locked.host}/team/box:1")
+    hyrun("logout", locked.host)
 
 
 @pytest.mark.parametrize(
