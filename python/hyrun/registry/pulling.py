@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from errno import EDQUOT, ENOSPC
 from typing import NamedTuple, TypeVar
 
 from hyrun import _core, events
 from hyrun.claims import claim
-from hyrun.errors import ImageNotFound, NotFound, RegistryError, StorageError
+from hyrun.errors import HyrunError, ImageNotFound, NotFound, RegistryError, StorageError
 from hyrun.image_config import parse_config
 from hyrun.image_store import publish, publishing, refuse_reserved, sweep_now, tag
 from hyrun.images import HOST, read_record, read_tag, resolve
@@ -165,6 +166,13 @@ def _pull(
         # After a failure of the network, what came before it is worth keeping for the next time: not after this.
         sweep_now(store)
         raise
+    except OSError as error:
+        if isinstance(error, HyrunError) or error.errno not in (ENOSPC, EDQUOT):
+            raise
+        raise StorageError(
+            f"pull of {reference.familiar()} into {store.root}: {error.strerror}: make room and pull again, which goes "
+            "on where this one stopped; hyrun system prune removes interrupted downloads"
+        ) from None
     return pulled
 
 

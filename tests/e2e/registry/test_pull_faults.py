@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e.command import Hyrun
+from e2e.disk import Disk
 from e2e.registries import Content, layer_digests
 from support import images
 from support.faults import Answer, Faults, Request, cut, header, redirect, replace, status
@@ -344,6 +345,23 @@ def test_a_server_that_is_no_registry(hyrun: Hyrun) -> None:
         message = hyrun.refused("pull", "-q", f"127.0.0.1:{port}/team/box", code=1)
         thread.join()
     assert message.startswith(f"hyrun: registry 127.0.0.1:{port} does not speak HTTP")
+
+
+@pytest.mark.parametrize("command", [["pull", "-q"], ["run", "--rm", "-q"]])
+def test_a_full_disk_is_named_with_what_makes_room(plain: Registry, tmp_path: Path, command: list[str]) -> None:
+    name = f"{plain.host}/team/box:1"
+    with Disk(tmp_path, "tmpfs", 4) as disk:
+        result = disk.hyrun(*command, name, code=None)
+        assert result.returncode == (1 if command[0] == "pull" else 125)
+        cause = f"pull of {name} into {disk.mountpoint}/root: No space left on device: make room and pull again"
+        assert cause in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert "hyrun system prune removes interrupted downloads" in result.stderr
+        # Which is true: there is room for that.
+        disk.hyrun("system", "prune", "-f")
+        assert list((disk.mountpoint / "root").glob("partial/*")) == []
+        disk.run("mount", "-o", "remount,size=64m", disk.mountpoint, check=True)
+        disk.hyrun("pull", "-q", name)
 
 
 def test_interrupted_it_stops_and_the_next_one_goes_on(hyrun: Hyrun, faults: Faults, big: str) -> None:
