@@ -33,11 +33,34 @@ def diff_ids(store: Store, record: Record) -> list[str]:
 
 
 def repo_digests(record: Record, references: list[Reference]) -> list[str]:
-    """Return ``NAME@sha256:…`` for each name of an image whose manifest is known."""
-    if record["digest"] is None:
-        return []
-    names = dict.fromkeys(split_name(reference)[0] for reference in references)
-    return [f"{name}@{record['digest']}" for name in names]
+    """Return ``NAME@sha256:…`` for each digest by which a registry knows an image."""
+    known = digests(record, references)
+    return [f"{each.familiar_name()}@{digest}" for each in _repositories(references) for digest in known[each.name()]]
+
+
+def digests(record: Record, references: list[Reference]) -> dict[str, list[str]]:
+    """Return the digests of an image by repository (``Reference.name``): those that were pulled and pushed.
+
+    Of one that came otherwise, it is that of its manifest, if it has one.
+    """
+    found: dict[str, list[str]] = {each.name(): [] for each in references}
+    for each in references:
+        if each.digest is not None:
+            found[each.name()].append(each.digest)
+    if record["digest"] is None or any(found.values()):
+        return found
+    return {name: [record["digest"]] for name in found}
+
+
+def shown_names(references: list[Reference]) -> list[Reference]:
+    """Return the names that a list shows: a digest only where no tag of its repository stands for it."""
+    tagged = {each.name() for each in references if each.tag is not None}
+    return [each for each in references if each.tag is not None or each.name() not in tagged]
+
+
+def _repositories(references: list[Reference]) -> list[Reference]:
+    """Return one reference of each repository."""
+    return list({each.name(): each for each in references}.values())
 
 
 def split_name(reference: Reference) -> tuple[str, str]:

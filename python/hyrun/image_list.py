@@ -9,7 +9,7 @@ from typing import Any
 from .errors import InvalidArgument, StorageError
 from .filters import boolean, match_labels
 from .image_config import Record
-from .image_inspect import split_name
+from .image_inspect import digests, shown_names, split_name
 from .image_store import readable_records, tags, users
 from .images import read_record, resolve
 from .references import Reference
@@ -58,16 +58,17 @@ def rows(
         ]
         if not shown and (patterns or pattern is not None):
             continue
-        # A name that was pulled by its digest has a row of its own only where no tag stands for it.
-        tagged = {item.name() for item in shown if item.tag is not None}
-        shown = [item for item in shown if item.tag is not None or item.name() not in tagged]
-        for repository, tag in [split_name(item) for item in shown] or [(_NONE, _NONE)]:
+        known = digests(record, references)
+        lines = [
+            (*split_name(item), item.digest or next(iter(known[item.name()]), _NONE)) for item in shown_names(shown)
+        ] or [(_NONE, _NONE, record["digest"] or _NONE)]
+        for repository, tag, digest in lines:
             found.append(
                 {
                     "Id": record["id"],
                     "Repository": repository,
                     "Tag": tag,
-                    "Digest": record["digest"] or _NONE,
+                    "Digest": digest,
                     "Created": record["created"],
                     "Size": record["size"],
                     "Containers": len(used.get(record["id"], ())),
@@ -83,6 +84,11 @@ def matches(reference: Reference, pattern: str) -> bool:
     if colon and "/" not in last:
         return _match(name, head) and fnmatch.fnmatchcase(tag, last)
     return _match(name, pattern)
+
+
+def is_dangling(references: Sequence[Reference]) -> bool:
+    """Tell whether an image has no tag; a digest by which it was pulled is no name that anybody gave it (docker)."""
+    return all(each.tag is None for each in references)
 
 
 def created(record: Record) -> datetime:
@@ -105,7 +111,7 @@ def _tests(store: Store, filters: Mapping[str, Sequence[str]]) -> list[_Test]:
     tests: list[_Test] = []
     if "dangling" in filters:
         dangling = boolean(filters, "dangling", default=False)
-        tests.append(lambda record, references: (not references) == dangling)
+        tests.append(lambda record, references: is_dangling(references) == dangling)
     if labels := filters.get("label"):
         tests.append(lambda record, references: match_labels(record["config"].get("Labels"), labels))
     for name, earlier in (("before", True), ("until", True), ("since", False)):

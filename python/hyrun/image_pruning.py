@@ -12,7 +12,7 @@ from . import events, garbage, layers
 from .container_record import Record
 from .errors import InUse
 from .filters import match_labels
-from .image_list import created, moment_of
+from .image_list import created, is_dangling, moment_of
 from .image_store import drop_image, readable_records, recording, sync_names, tags, users
 from .locks import lock
 from .registry import partial
@@ -55,7 +55,7 @@ class Wanted:
 
 
 def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
-    """Remove the images without a name (``everything``: all) that no container uses, and all garbage.
+    """Remove the images without a tag (``everything``: all) that no container uses, and all garbage.
 
     What interrupted pulls have left goes as well, as far as ``wanted`` asks for no label and they are old enough. Waits
     until nobody loads or pulls: what has no name yet is about to get one.
@@ -68,7 +68,7 @@ def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
             named, used = tags(store), users(store)
             for record in readable_records(store)[0]:
                 image_id, references = record["id"], named.get(record["id"], [])
-                if (references and not everything) or image_id in used:
+                if not (everything or is_dangling(references)) or image_id in used:
                     continue
                 if not wanted.labels(record["config"].get("Labels")) or not wanted.age(created(record)):
                     continue

@@ -36,6 +36,7 @@ __all__ = [
     "remove",
     "sweep_now",
     "tag",
+    "tag_digest",
     "tag_image",
     "tags",
     "users",
@@ -154,13 +155,28 @@ def tag(store: Store, reference: Reference, image_id: str) -> None:
         write_atomic(tag_path(store, reference.full()), f"{image_id}\n".encode("ascii"), sync=syncing())
 
 
+def tag_digest(store: Store, reference: Reference, digest: str, image_id: str) -> None:
+    """Let ``NAME@digest`` mean the image as well: by that digest the registry of ``reference`` knows it.
+
+    It may be the digest of an index, which nothing else here tells. A name that is too long for a file goes without.
+    Raises NotFound when the image was removed meanwhile.
+    """
+    pinned = Reference(reference.domain, reference.path, None, digest)
+    if _fits(pinned):
+        tag(store, pinned, image_id)
+
+
 def refuse_reserved(reference: Reference) -> None:
     """Raise InvalidArgument for a name that no image of the store may have."""
     if reference.familiar() == f"{HOST}:latest":
         raise InvalidArgument(f"{HOST} is reserved: it means this machine's own root file system: take another name")
-    # NAME_MAX is 255; a temporary name is the longest of all.
-    if len(reference.full()) + 2 * reference.full().count("/") > 230:
+    if not _fits(reference):
         raise InvalidArgument(f"reference {reference.familiar()} is too long for a file name: shorten it")
+
+
+def _fits(reference: Reference) -> bool:
+    # NAME_MAX is 255; a temporary name is the longest of all.
+    return len(reference.full()) + 2 * reference.full().count("/") <= 230
 
 
 def new_reference(text: str) -> Reference:
@@ -223,8 +239,11 @@ def tags(store: Store) -> dict[str, list[Reference]]:
 def remove(store: Store, text: str, *, force: bool = False) -> list[str]:
     """Remove a reference, and the image with its last one (docker rmi); return docker's lines.
 
-    Raises NotFound; Conflict when ``text`` is an id and several names have it (``force`` removes all of
-    them); InUse when a container, running or not, is made from it: ``force`` does not change that.
+    ``NAME@DIGEST`` is a reference of its own; those of a repository go with its last tag.
+
+    Raises NotFound; Conflict when ``text`` is an id, or a digest of no reference, and the image has names that have to
+    be said (``force`` removes all of them); InUse when a container, running or not, is made from it: ``force`` does not
+    change that.
     """
     if text == HOST:
         raise InvalidArgument(f"{HOST} cannot be removed: it is this machine's own root file system")
@@ -245,12 +264,15 @@ def _remove(store: Store, text: str, *, force: bool) -> tuple[list[str], bool]:
     references = tags(store).get(image_id, [])
     chosen = _chosen(store, text, name)
     if chosen is None:
-        if len(references) > 1 and not force:
+        if not force and (("@" in text and references) or not _single(references)):
             listed = ", ".join(reference.familiar() for reference in references)
-            raise Conflict(f"image {text} has several names: {listed}: remove those, or use --force")
+            names = "the name" if len(references) == 1 else "several names"
+            raise Conflict(f"image {text} has {names}: {listed}: remove those, or use --force")
         going = references
     else:
-        going = [chosen]
+        same = [each for each in references if each.name() == chosen.name() and each != chosen]
+        with_it = chosen.tag is not None and all(each.tag is None for each in same)
+        going = [chosen, *same] if with_it else [chosen]
     last = len(going) >= len(references)
     lines = (
         drop_image(store, name, text, going) if last else [drop_tag(store, reference, image_id) for reference in going]
@@ -276,7 +298,13 @@ def _chosen(store: Store, text: str, name: str) -> Reference | None:
         reference = parse(text)
     except InvalidArgument:
         return None
-    return reference if read_tag(store, reference.full()) == name else None
+    pinned = reference.pinned()
+    return pinned if read_tag(store, pinned.full()) == name else None
+
+
+def _single(references: Sequence[Reference]) -> bool:
+    """Tell whether an image is called one thing only, as docker sees it: one repository, and one tag of it at most."""
+    return len({each.name() for each in references}) <= 1 and sum(each.tag is not None for each in references) <= 1
 
 
 def _refuse_used(store: Store, image_id: str, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import _core, layers
 from .errors import InvalidArgument
+from .image_inspect import shown_names
 from .image_store import readable_records, tags
 from .images import HOST, lookup
 from .store import Store
@@ -41,7 +42,9 @@ def tree(store: Store) -> list[Node]:
             if layer not in node.children:
                 node.children[layer] = Node(layer, layers.find(store, layer).size)
             node = node.children[layer]
-        node.images += [reference.familiar() for reference in named.get(record["id"], [])] or [record["id"][:19]]
+        node.images += [reference.familiar() for reference in shown_names(named.get(record["id"], []))] or [
+            record["id"][:19]
+        ]
     return list(top.children.values())
 
 

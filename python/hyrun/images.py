@@ -173,7 +173,10 @@ def _is_whole(record: Record) -> bool:
 
 
 def _with_digest(store: Store, digest: str) -> str | None:
-    """Return the id of the image whose manifest has that digest: it says more than the name before it."""
+    """Return the id of the image whose manifest, or index, has that digest: it says more than the name before it."""
+    for file in _listed(store, "tags"):
+        if file.endswith(f"@{digest}") and (found := read_tag(store, file.replace("%2F", "/").replace("%25", "%"))):
+            return found
     for name in _with_prefix(store, ""):
         try:
             if read_record(store, name)["digest"] == digest:
@@ -184,8 +187,11 @@ def _with_digest(store: Store, digest: str) -> str | None:
 
 
 def _with_prefix(store: Store, prefix: str) -> list[str]:
+    return sorted(name[:-5] for name in _listed(store, "images") if name.startswith(prefix) and len(name) == 69)
+
+
+def _listed(store: Store, directory: str) -> list[str]:
     try:
-        names = os.listdir(f"{store.root}/images")
+        return os.listdir(f"{store.root}/{directory}")
     except FileNotFoundError:
         return []
-    return sorted(name[:-5] for name in names if name.startswith(prefix) and len(name) == 69)

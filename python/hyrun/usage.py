@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from . import container_list, container_row, layers, tree_size, volumes
-from .image_inspect import split_name
+from .image_inspect import shown_names, split_name
 from .image_store import readable_records, tags, users
 from .store import Store
 
@@ -71,9 +71,8 @@ class Usage:
         for image in self._images:
             shared = sum(self._sizes[name] for name in image["layers"] if shared_by[name] > 1)
             size = sum(self._sizes[name] for name in image["layers"])
-            for repository, tag in [split_name(item) for item in self._names.get(image["id"], [])] or [
-                ("<none>", "<none>")
-            ]:
+            names = shown_names(self._names.get(image["id"], []))
+            for repository, tag in [split_name(item) for item in names] or [("<none>", "<none>")]:
                 found.append(
                     {
                         "Repository": repository,

@@ -110,12 +110,13 @@ def _meant(store: Store, text: str, all_tags: dict[str, list[Reference]]) -> lis
         repository = [
             (image_id[7:], same)
             for image_id, references in all_tags.items()
-            if (same := [item for item in references if (item.domain, item.path) == (reference.domain, reference.path)])
+            if (same := [item for item in references if item.name() == reference.name() and item.tag is not None])
         ]
         if repository:
             return repository
     name = resolve(store, text)
-    return [(name, [reference] if reference in all_tags.get(f"sha256:{name}", ()) else [])]
+    # A digest is no name that an archive can give.
+    return [(name, [reference] if reference.digest is None and reference in all_tags.get(f"sha256:{name}", ()) else [])]
 
 
 class _Archive:

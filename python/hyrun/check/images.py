@@ -41,7 +41,9 @@ class Images:
 
     def shown(self, name: str) -> list[str]:
         """Return how a person calls an image: by its names, or by its id."""
-        return self.names.get(name) or [f"sha256:{name[:12]}"]
+        names = self.names.get(name, [])
+        # Each with a digest stands beside a tag, unless there is none.
+        return [each for each in names if "@" not in each] or names or [f"sha256:{name[:12]}"]
 
     def users_of(self, name: str) -> list[str]:
         """Return the names of the containers of an image."""

@@ -47,6 +47,8 @@ def images(ctx: typer.Context, incomplete: str) -> list[str]:
             familiar = parse(name.replace("%2F", "/").replace("%25", "%")).familiar()
         except HyrunError:
             continue
+        if "@" in familiar and "@" not in incomplete:
+            continue
         names.add(familiar if ":" in incomplete else familiar.removesuffix(":latest"))
     return _beginning(names, incomplete)
 

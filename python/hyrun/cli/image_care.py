@@ -18,7 +18,7 @@ _Format = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=
 
 def prune(
     everything: Annotated[
-        bool, typer.Option("--all", "-a", help="All that no container uses, not only those without a name.")
+        bool, typer.Option("--all", "-a", help="All that no container uses, not only those without a tag.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
     filter_: Annotated[

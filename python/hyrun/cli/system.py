@@ -84,7 +84,7 @@ def _sized(row: dict[str, Any], *keys: str) -> dict[str, Any]:
 @group.command(epilog="Example: hyrun system prune --all --force --filter until=24h")
 def prune(
     everything: Annotated[
-        bool, typer.Option("--all", "-a", help="All images that no container uses, not only those without a name.")
+        bool, typer.Option("--all", "-a", help="All images that no container uses, not only those without a tag.")
     ] = False,
     force: _Force = False,
     volumes: Annotated[bool, typer.Option("--volumes", help="Anonymous volumes as well.")] = False,

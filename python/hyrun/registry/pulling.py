@@ -10,7 +10,7 @@ from hyrun import _core, events
 from hyrun.claims import claim
 from hyrun.errors import HyrunError, ImageNotFound, NotFound, RegistryError, StorageError
 from hyrun.image_config import parse_config
-from hyrun.image_store import publish, publishing, refuse_reserved, sweep_now, tag
+from hyrun.image_store import publish, publishing, recording, refuse_reserved, sweep_now, tag, tag_digest
 from hyrun.images import HOST, read_record, read_tag, resolve
 from hyrun.layers import Layer, find, present
 from hyrun.manifests import Descriptor
@@ -195,7 +195,9 @@ def _pull_from(
             layers = [_found(store, diff_id) for diff_id in diff_ids]
             before = read_tag(store, reference.full())
             publish(store, config, layers, manifest=found.manifest_data)
-            tag(store, reference, image_id)
+            with recording(store):
+                tag_digest(store, reference, found.digest, image_id)
+                tag(store, reference, image_id)
     labels = parse_config(config)["config"].get("Labels")
     events.of_image(store, "pull", reference.familiar(), reference.familiar_name(), labels)
     return Pulled(reference, image_id, found.digest, before != image_id[7:])

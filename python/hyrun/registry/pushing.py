@@ -10,7 +10,7 @@ from hyrun import _core, events
 from hyrun.errors import InvalidArgument, NotFound, RegistryError, StorageError
 from hyrun.image_config import Record
 from hyrun.image_inspect import diff_ids
-from hyrun.image_store import put_blob, records, tags
+from hyrun.image_store import put_blob, records, tag_digest, tags
 from hyrun.images import HOST, read_record, read_tag
 from hyrun.layer_tar import check_compression
 from hyrun.layers import find
@@ -77,6 +77,7 @@ def push(
         if not exists(client, image.config_digest):
             _send_document(client, image, shown)
         pushed = _push_manifest(store, client, image, layers, reference, shown)
+    tag_digest(store, reference, pushed.digest, record["id"])
     labels = record["config"].get("Labels")
     events.of_image(store, "push", reference.familiar(), reference.familiar_name(), labels)
     return pushed

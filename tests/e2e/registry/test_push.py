@@ -341,6 +341,19 @@ def test_layers_become_zstd_in_an_oci_manifest(
     assert plain.digest(f"zstd/{form}-new:1") == plain.digest(f"zstd/{form}:1")
 
 
+def test_each_repository_has_the_digest_that_its_registry_has(hyrun: Hyrun, plain: Registry, pulled: str) -> None:
+    target = f"{plain.host}/push/digests:1"
+    hyrun("tag", pulled, target)
+    hyrun("push", "-q", "--compression-format", "zstd", target)
+    expected = {f"{plain.host}/{name}@{plain.digest(f'{name}:1')}" for name in ("team/box", "push/digests")}
+    assert len({text.partition("@")[2] for text in expected}) == 2
+    assert set(json.loads(hyrun.out("image", "inspect", pulled))[0]["RepoDigests"]) == expected
+    hyrun("pull", "-q", target)
+    assert set(json.loads(hyrun.out("image", "inspect", target))[0]["RepoDigests"]) == expected
+    for text in expected:
+        hyrun("run", "--rm", "--pull", "never", text, "true")
+
+
 def test_what_has_that_compression_goes_as_it_came(hyrun: Hyrun, plain: Registry, pulled: str) -> None:
     said = _pushed_as(hyrun, "gzip", pulled, f"{plain.host}/zstd/kept:1")
     assert said.count(": Mounted from ") == 3
