@@ -145,7 +145,7 @@ def _started(store: Store, program: str, data: bytes, sign: str) -> Iterator[Non
 def test_after_a_kill_the_next_load_works_and_cleans_up(store: Store, tmp_path: Path, step: str) -> None:
     image_id = docker_archive(tmp_path / "a.tar", [LOWER, UPPER], CONFIG, ["x:1"])
     if step == "spooling":
-        program, data, sign = LOAD.format(path="-"), (tmp_path / "a.tar").read_bytes()[:5000], "*/input"
+        program, data, sign = LOAD.format(path="-"), (tmp_path / "a.tar").read_bytes()[:5000], "*/unpacked/*"
     else:
         program = (
             "from hyrun.archives.rootfs import import_rootfs; from hyrun.store import Store\n"

@@ -4,6 +4,10 @@ import gzip
 import json
 import lzma
 import os
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,9 @@ from hyrun.archives.loading import load
 from hyrun.errors import InvalidArgument, NotFound, StorageError
 from hyrun.store import Store
 from support.archives import CONFIG, INDEX, LOWER, UPPER, snapshot
-from support.images import docker_archive, image_config, oci_layout, put_blob, sha256, tar_bytes
+from support.images import compress, docker_archive, image_config, oci_layout, put_blob, sha256, tar_bytes
+
+_GOOD = tar_bytes([("manifest.json", b"[]")])
 
 
 def _docker(**changes: Any) -> Callable[[Path], Path]:
@@ -142,6 +148,31 @@ def _twice(directory: Path) -> Path:
     return path
 
 
+def _link_twice(directory: Path) -> Path:
+    import tarfile
+
+    path = directory / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for kind in (tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.LNKTYPE):
+            member = tarfile.TarInfo("x" if kind == tarfile.REGTYPE else "y")
+            member.type, member.linkname = kind, "x"
+            archive.addfile(member)
+    return path
+
+
+def _packed(make: Callable[[Path], Path], pack: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
+    def packed(directory: Path) -> Path:
+        path = make(directory)
+        path.write_bytes(pack(path.read_bytes()))
+        return path
+
+    return packed
+
+
+def _huge_descriptor() -> dict[str, Any]:
+    return {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": sha256(b""), "size": 1 << 62}
+
+
 def _circle(directory: Path) -> Path:
     import tarfile
 
@@ -167,9 +198,16 @@ BAD: list[tuple[str, Callable[[Path], Path], str]] = [
     ("neither document", _raw(tar_bytes([("etc", None)])), "hyrun import"),
     ("before docker 1.10", _raw(tar_bytes([("repositories", b"{}")])), "1.10"),
     ("truncated", _truncated, "truncated|missing|unexpected end"),
-    ("truncated gzip", _truncated_gzip, "compression is damaged"),
-    ("damaged xz", _raw(lzma.compress(b"x" * 9999)[:-9]), "compression is damaged"),
+    ("truncated gzip", _truncated_gzip, "archive: the gzip stream is cut off"),
+    ("damaged xz", _raw(lzma.compress(_GOOD)[:-9]), "compression is damaged"),
+    ("xz of something else", _raw(lzma.compress(b"x" * 9999)), "no tar file"),
     ("member twice", _twice, "appears twice"),
+    ("member twice in gzip", _packed(_twice, gzip.compress), 'archive: entry "manifest.json": it is there twice'),
+    ("member twice in zstd", _packed(_twice, lambda data: compress(data, "zstd")), "it is there twice"),
+    ("member and its link twice", _packed(_link_twice, gzip.compress), "it is there twice"),
+    ("size beyond all layers", _layout(manifest={"layers": [_huge_descriptor()]}), "over the limit"),
+    ("gzip of zeros", _raw(gzip.compress(bytes(65 << 20))), "64 MiB follow the end of the archive"),
+    ("gzip of an archive without an entry", _raw(gzip.compress(bytes(10240))), "neither manifest.json"),
     ("links in circles", _circle, "circles"),
     ("huge PAX header", _huge_pax_header, "header of"),
     ("manifest.json is no JSON", _docker(extra={"manifest.json": b"{"}), "not JSON"),
@@ -286,13 +324,40 @@ def test_refused_and_nothing_changed(store: Store, tmp_path: Path, make: Callabl
     assert snapshot(store) == before
 
 
-def test_a_bomb_of_gzip_is_stopped(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_of_xz_is_stopped(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hyrun.archives import opening
 
     monkeypatch.setattr(opening, "_FREE_BYTES", 1 << 20)
-    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(bytes(64 << 20)))
+    (tmp_path / "a.tar.xz").write_bytes(lzma.compress(tar_bytes([("x", bytes(64 << 20))]), preset=0))
     with pytest.raises(StorageError, match="200 times"):
-        load(store, str(tmp_path / "a.tar.gz"))
+        load(store, str(tmp_path / "a.tar.xz"))
+
+
+@pytest.mark.parametrize(
+    ("feed", "words"),
+    [
+        ("cat /dev/zero", "more than 64 MiB follow the end of the archive"),
+        ("yes", "archive: this is not a tar archive"),
+        ("echo", "archive: the archive is cut off"),
+        ("cat a.tar /dev/zero", "more than 64 MiB follow the end of the archive"),
+        ("cat a.tar /dev/zero | gzip -1", "more than 64 MiB follow the end of the archive"),
+        ("xz -c a.tar", "compressed by xz.*xz -dc"),
+        ("bzip2 -c a.tar", "compressed by bzip2.*bzip2 -dc"),
+    ],
+)
+def test_what_comes_through_a_pipe_has_an_end_and_is_a_tar(store: Store, tmp_path: Path, feed: str, words: str) -> None:
+    (tmp_path / "a.tar").write_bytes(_GOOD)
+    program = "from hyrun.archives.loading import load; from hyrun.store import Store; load(Store(), '-')"
+    command = f"{feed} | {shlex.quote(sys.executable)} -c {shlex.quote(program)}"
+    limited = f"ulimit -f {100 << 10}; {command}"
+    result = subprocess.run(["bash", "-c", limited], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert re.search(f"StorageError: .*{words}", result.stderr), result.stderr
+    assert snapshot(store) == []
+
+
+def test_an_endless_device_is_refused(store: Store) -> None:
+    with pytest.raises(StorageError, match="follow the end"):
+        load(store, "/dev/zero")
 
 
 def test_what_is_not_there(store: Store, tmp_path: Path) -> None:

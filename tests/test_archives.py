@@ -19,7 +19,17 @@ from hyrun.archives.loading import load
 from hyrun.images import lookup
 from hyrun.store import Store
 from support.archives import CONFIG, INDEX, LOWER, MANIFEST, UPPER, check
-from support.images import ARCHITECTURE, compress, docker_archive, image_config, oci_layout, put_blob, sha256, tar_of
+from support.images import (
+    ARCHITECTURE,
+    compress,
+    docker_archive,
+    image_config,
+    oci_layout,
+    put_blob,
+    sha256,
+    tar_bytes,
+    tar_of,
+)
 
 
 def test_docker_save_archive(store: Store, tmp_path: Path) -> None:
@@ -131,6 +141,15 @@ def test_standard_input(store: Store, tmp_path: Path, pipe: bool) -> None:
         output = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True, **given).stdout
     assert output == b"Loaded image: x:1\n"
     check(store, "x:1", image_id)
+
+
+def test_an_archive_may_have_more_files_than_a_process(store: Store, tmp_path: Path) -> None:
+    layers = [tar_bytes([(f"{number}", b"x")]) for number in range(100)]
+    oci_layout(tmp_path / "layout", layers, CONFIG, ["docker.io/library/x:1"])
+    program = "from hyrun.archives.loading import load; from hyrun.store import Store; load(Store(), 'layout')"
+    command = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-c", program]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert len(lookup(store, "x:1").layers) == 100
 
 
 def test_a_layer_that_occurs_twice_is_mounted_once(store: Store, tmp_path: Path) -> None:

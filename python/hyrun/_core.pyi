@@ -477,6 +477,7 @@ def unpack_layer(
     offset: int | None = None,
     length: int | None = None,
     recipe: str | None = None,
+    unique: bool = False,
     flush: bool = False,
     cancellation: Cancellation | None = None,
     meter: Meter | None = None,
@@ -486,9 +487,9 @@ def unpack_layer(
     ``source`` is a descriptor. With ``offset`` it is read by pread(2) from there, ``length`` bytes at most, and its
     file position is neither used nor moved; without, it is read as a stream to its end (a pipe will do). OCI whiteouts
     become overlayfs's form. ``recipe`` is a directory that gets what ``assemble_layer`` needs: the file ``recipe``, and
-    ``replaced/`` when entries replace one another. A layer of more than 128 KiB has a few threads of its own; with
-    ``flush`` one of them lets the disk write meanwhile (syncfs(2) now and then), so that the sync afterwards is short;
-    it does not take its place. ``meter`` counts the stored bytes that have been read. Raises
+    ``replaced/`` when entries replace one another, which ``unique`` refuses. A layer of more than 128 KiB has a few
+    threads of its own; with ``flush`` one of them lets the disk write meanwhile (syncfs(2) now and then), so that the
+    sync afterwards is short; it does not take its place. ``meter`` counts the stored bytes that have been read. Raises
     ``hyrun.errors.StorageError`` when the archive is hostile, damaged or over a limit, or when it was cancelled,
     OSError when the disk refuses, and what a signal handler raises (KeyboardInterrupt).
     """

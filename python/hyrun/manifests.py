@@ -31,6 +31,8 @@ _LAYERS = (
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
 )
 _MAX_DEPTH = 4
+#: Bytes of a blob: a layer unpacks to no more than this.
+MAX_BLOB = 1 << 40
 
 
 class Descriptor(NamedTuple):
@@ -80,8 +82,9 @@ def descriptor(value: object, what: str) -> Descriptor:
     digest = expect(fields.get("digest"), str, f"{what}: digest")
     digest_hex(digest, f"{what}: digest")
     size = expect(fields.get("size"), int, f"{what}: size")
-    if size < 0:
-        raise StorageError(f"{what}: size {size} is negative")
+    if not 0 <= size <= MAX_BLOB:
+        reason = "is negative" if size < 0 else f"is over the limit of {MAX_BLOB} bytes"
+        raise StorageError(f"{what}: size {size} {reason}")
     annotations, platform, urls = (fields.get(key) for key in ("annotations", "platform", "urls"))
     return Descriptor(
         expect(fields.get("mediaType"), str, f"{what}: mediaType"),

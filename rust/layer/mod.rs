@@ -60,6 +60,8 @@ mod limits {
     pub(super) const WRITTEN: usize = 400;
     /// The payload of one PAX header or GNU long name, which is read into memory.
     pub(super) const EXTENSION: u64 = 1 << 20;
+    /// Bytes behind the end of the archive. Tapes pad by 10 KiB; endless zeros begin with an end as well.
+    pub(super) const TRAILING: u64 = 64 << 20;
     /// One component of a path (NAME_MAX).
     pub(super) const NAME: usize = 255;
     /// A path or a link target (PATH_MAX without its NUL).

@@ -69,7 +69,7 @@ impl Cancellation {
 /// `hyrun.errors.StorageError` for a hostile, damaged or oversized archive; OSError when the disk refuses; what a
 /// signal handler raises.
 #[pyfunction]
-#[pyo3(signature = (source, target, *, offset=None, length=None, recipe=None, flush=false, cancellation=None, meter=None))]
+#[pyo3(signature = (source, target, *, offset=None, length=None, recipe=None, unique=false, flush=false, cancellation=None, meter=None))]
 #[allow(clippy::too_many_arguments, reason = "keyword-only but for the first two")]
 pub fn unpack_layer(
     py: Python<'_>,
@@ -78,6 +78,7 @@ pub fn unpack_layer(
     offset: Option<u64>,
     length: Option<u64>,
     recipe: Option<PathBuf>,
+    unique: bool,
     flush: bool,
     cancellation: Option<Py<Cancellation>>,
     meter: Option<Py<Meter>>,
@@ -102,7 +103,7 @@ pub fn unpack_layer(
         signal = Python::attach(|py| py.check_signals()).err();
         signal.is_some()
     };
-    let wishes = Wishes { recipe: recipe.as_deref(), flush, meter: meter.as_ref().map(Py::get) };
+    let wishes = Wishes { recipe: recipe.as_deref(), unique, flush, meter: meter.as_ref().map(Py::get) };
     let outcome = py.detach(|| unpack::unpack(source, origin, &target, &wishes, interrupted));
     if let Some(error) = signal {
         return Err(error);

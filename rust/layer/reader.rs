@@ -145,11 +145,13 @@ impl<'fd> Reader<'fd> {
         }
     }
 
-    /// One block; None at the end of the stream.
+    /// One block; false at the end of the stream.
     fn read_block(&mut self, block: &mut [u8; 512]) -> Result<bool> {
+        let position = self.source.position();
         match self.source.read_full(block)? {
             0 => Ok(false),
             512 => Ok(true),
+            count if position == 0 => Err(unreadable(&block[..count])),
             _ => Err(cut_off()),
         }
     }
@@ -213,6 +215,19 @@ fn cut_off() -> super::error::Error {
     damaged("the archive is cut off")
 }
 
+/// What begins as no tar does.
+fn unreadable(start: &[u8]) -> super::error::Error {
+    let format = match start {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..] => "bzip2",
+        _ if start.len() < 512 => return cut_off(),
+        _ => return damaged("this is not a tar archive"),
+    };
+    damaged(format!(
+        "it is compressed by {format}, only gzip and zstd are known here: pass it through {format} -dc first"
+    ))
+}
+
 fn is_zero(block: &[u8; 512]) -> bool {
     block.iter().all(|byte| *byte == 0)
 }
@@ -226,7 +241,7 @@ fn check_sum(header: &Header, position: u64) -> Result<()> {
     let signed: i64 = spaced().map(|byte| i64::from(byte.cast_signed())).sum();
     match field(&header.as_old().cksum) {
         Some(sum) if sum == unsigned || sum == signed => Ok(()),
-        _ if position == 0 => Err(damaged("this is not a tar archive")),
+        _ if position == 0 => Err(unreadable(bytes)),
         _ => Err(damaged(format!("the header at byte {position} has a wrong checksum"))),
     }
 }

@@ -7,6 +7,7 @@ use super::chunk::{Chunk, Inlet, Message};
 use super::decoder::{Decoder, check_limits};
 use super::error::{Result, damaged};
 use super::input::{Input, Raw, Stored, digest_of};
+use super::limits;
 use super::recipe::Writer;
 
 /// What was read when everything was read.
@@ -115,12 +116,16 @@ impl<'a> Source<'a> {
 
     /// Read what is left, so that both digests are over everything.
     pub(super) fn finish(mut self) -> Result<Totals> {
+        let end = self.position();
         loop {
             let count = self.peek()?.len();
             if count == 0 {
                 break;
             }
             self.consume(count)?;
+            if self.position() - end > limits::TRAILING {
+                return Err(damaged("more than 64 MiB follow the end of the archive"));
+            }
         }
         if let Some(recipe) = self.recipe.take() {
             recipe.finish()?;

@@ -28,6 +28,8 @@ use crate::tree;
 pub(super) struct Wishes<'a> {
     /// A directory for what it takes to write the same tar again.
     pub(super) recipe: Option<&'a Path>,
+    /// No entry may take the place of an earlier one, but a directory that of a directory.
+    pub(super) unique: bool,
     /// The disk begins to write what is there of a large layer at once.
     pub(super) flush: bool,
     /// Counts the stored bytes that have been read.
@@ -54,23 +56,30 @@ pub(super) fn unpack(
     };
     let raw = Raw::new(source, origin).metered(wishes.meter);
     if raw.length().is_some_and(|length| length <= limits::SMALL) {
-        return write(Source::here(raw)?, recipe, root, target);
+        return write(Source::here(raw)?, recipe, root, target, wishes.unique);
     }
     let flush = wishes.flush.then(|| root.try_clone()).transpose();
     let flush =
         flush.map_err(|error| Failure::at(target)(Errno::from_raw(error.raw_os_error().unwrap_or_default())))?;
+    let unique = wishes.unique;
     let write = |source: Source<'_>| {
         // This thread alone creates files with the modes that are asked for. Where it may not (a sandbox), each
         // file whose mode the umask cuts costs one more call.
         let _ = unshare(CloneFlags::CLONE_FS).map(|()| umask(Mode::empty()));
-        write(source, recipe, root, target)
+        write(source, recipe, root, target, unique)
     };
     pipeline::run(raw, flush, write, interrupted)
 }
 
-fn write(source: Source<'_>, recipe: Option<Writer>, root: OwnedFd, target: &Path) -> Result<(Totals, u64)> {
+fn write(
+    source: Source<'_>,
+    recipe: Option<Writer>,
+    root: OwnedFd,
+    target: &Path,
+    unique: bool,
+) -> Result<(Totals, u64)> {
     let mut reader = Reader::new(source.recorded(recipe));
-    let mut layer = Layer { parents: Parents::new(root, target.to_owned()), memory: Memory::default() };
+    let mut layer = Layer { parents: Parents::new(root, target.to_owned()), memory: Memory::default(), unique };
     while let Some(entry) = reader.next()? {
         layer.apply(&entry, &mut reader)?;
     }
@@ -85,6 +94,7 @@ fn write(source: Source<'_>, recipe: Option<Writer>, root: OwnedFd, target: &Pat
 struct Layer {
     parents: Parents,
     memory: Memory,
+    unique: bool,
 }
 
 impl Layer {
@@ -229,6 +239,7 @@ impl Layer {
         // Replacing a name by a link to the same file would remove the file first.
         if let Ok(own) = stat_at(directory.fd.as_fd(), place)
             && (own.st_dev, own.st_ino) == (stat.st_dev, stat.st_ino)
+            && !self.unique
         {
             return Ok(());
         }
@@ -287,6 +298,9 @@ impl Layer {
     ) -> Result<()> {
         let fd = directory.fd.as_fd();
         let path = directory.child(place.as_bytes());
+        if self.unique {
+            return Err(refused(&path, "it is there twice"));
+        }
         self.parents.forget();
         if file_type(stat) == SFlag::S_IFDIR {
             let child = openat(fd, place.as_c_str(), DIRECTORY, Mode::empty()).map_err(self.parents.failure(&path))?;

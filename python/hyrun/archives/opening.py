@@ -13,9 +13,9 @@ from hyrun.progress import Progress
 from .source import DirectorySource, Source, TarSource
 
 _CHUNK = 1 << 20
-#: A decompressed archive may be this many times as long as the compressed one (gzip's worst is 1,032).
+#: What Python decompresses may be this many times as long as before, and this many bytes longer.
 _MAX_RATIO = 200
-_FREE_BYTES = 1 << 30
+_FREE_BYTES = 256 << 20
 #: What an archive is called while it is copied.
 _PART = "archive"
 
@@ -23,28 +23,37 @@ _PART = "archive"
 def open_source(path: str, directory: str, progress: Progress) -> Source:
     """Open an image archive: a tar file, plain or compressed, a directory, or ``-`` for standard input.
 
-    ``directory`` is a staging directory for what must be spooled, which is a part of ``progress``. Raises NotFound,
-    InvalidArgument, StorageError.
+    ``directory`` is a staging directory for what has to be copied (a pipe, a compressed archive), which is a part of
+    ``progress``. Raises NotFound, InvalidArgument, StorageError.
     """
     if path != "-" and os.path.isdir(path):
         return DirectorySource(path)
     fd = open_input(path)
     try:
-        fd = _seekable(fd, directory, progress)
-        if _magic(fd).startswith(b"\x28\xb5\x2f\xfd"):
-            # Python has no zstd before 3.14; the hardened unpacker of layers has.
-            target = os.path.join(directory, "unpacked")
-            os.mkdir(target, 0o700)
-            meter = _core.Meter()
-            progress.item(_PART, "Decompressing", os.fstat(fd).st_size)
-            progress.follow(_PART, meter)
-            _core.unpack_layer(fd, target, offset=0, meter=meter)
-            progress.item(_PART, "Read")
-            return DirectorySource(target)
-        fd = plain(fd, directory, progress)
-        return TarSource(fd)
+        if is_seekable(fd):
+            fd = plain(fd, directory, progress)
+            if not _for_unpacker(_magic(fd)):
+                return TarSource(fd)
+        return _unpacked(fd, directory, progress)
     finally:
         os.close(fd)
+
+
+def _unpacked(fd: int, directory: str, progress: Progress) -> Source:
+    """Unpack an archive as it comes: what is no tar, a bomb or endless is refused before it is on the disk."""
+    target = os.path.join(directory, "unpacked")
+    os.mkdir(target, 0o700)
+    meter = _core.Meter()
+    seekable = is_seekable(fd)
+    progress.item(_PART, "Decompressing" if seekable else "Reading", os.fstat(fd).st_size if seekable else None)
+    progress.follow(_PART, meter)
+    try:
+        _core.unpack_layer(fd, target, offset=0 if seekable else None, unique=True, meter=meter)
+    except StorageError as error:
+        # The unpacker knows layers only.
+        raise StorageError(f"archive: {str(error).removeprefix('layer: ').removeprefix('layer ')}") from None
+    progress.item(_PART, "Read", meter.count)
+    return DirectorySource(target)
 
 
 def open_input(path: str) -> int:
@@ -66,14 +75,15 @@ def open_input(path: str) -> int:
 
 
 def plain(fd: int, directory: str, progress: Progress) -> int:
-    """Return ``fd``, or in its stead (closing it) a decompressed copy when it is gzip, bzip2 or xz."""
+    """Return ``fd``, or in its stead (closing it) a decompressed copy when it is bzip2 or xz.
+
+    ``fd`` must be seekable. gzip and zstd are left to the unpacker.
+    """
     opener = _opener(_magic(fd))
     if opener is None:
         return fd
     import lzma
-    import zlib
 
-    progress.restart(_PART)
     progress.item(_PART, "Decompressing", os.fstat(fd).st_size)
     limit = _FREE_BYTES + _MAX_RATIO * os.fstat(fd).st_size
     with os.fdopen(os.dup(fd), "rb") as packed:
@@ -93,10 +103,10 @@ def plain(fd: int, directory: str, progress: Progress) -> int:
 
                 result = _spool(read, os.path.join(directory, "archive.tar"), limit)
             progress.item(_PART, "Read")
-        except (EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        except (EOFError, ValueError, lzma.LZMAError) as error:
             raise StorageError(f"archive: its compression is damaged: {error}") from None
         except OSError as error:
-            # gzip and bz2 raise it for damaged data as well, without a number then.
+            # bz2 raises it for damaged data as well, without a number then.
             if error.errno is not None:
                 raise
             raise StorageError(f"archive: its compression is damaged: {error}") from None
@@ -104,37 +114,23 @@ def plain(fd: int, directory: str, progress: Progress) -> int:
     return result
 
 
-def is_compressed_for_python(fd: int) -> bool:
-    """Tell whether only Python can decompress a seekable file: the layer unpacker knows gzip and zstd."""
-    return _magic(fd).startswith((b"BZh", b"\xfd7zXZ\0"))
-
-
-def _seekable(fd: int, directory: str, progress: Progress) -> int:
+def is_seekable(fd: int) -> bool:
+    """Tell whether it is a file that stands at its beginning."""
     try:
-        if stat.S_ISREG(os.fstat(fd).st_mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0:
-            return fd
+        return stat.S_ISREG(os.fstat(fd).st_mode) and os.lseek(fd, 0, os.SEEK_CUR) == 0
     except OSError:
-        pass
-
-    def read(size: int) -> bytes:
-        data = os.read(fd, size)
-        progress.advance(_PART, len(data))
-        return data
-
-    progress.item(_PART, "Reading")
-    spooled = _spool(read, os.path.join(directory, "input"), None)
-    progress.item(_PART, "Read", os.fstat(spooled).st_size)
-    os.close(fd)
-    return spooled
+        return False
 
 
-def _spool(read: Callable[[int], bytes], path: str, limit: int | None) -> int:
+def _spool(read: Callable[[int], bytes], path: str, limit: int) -> int:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     total = 0
     try:
         while data := read(_CHUNK):
+            if not total:
+                _check_start(data)
             total += len(data)
-            if limit is not None and total > limit:
+            if total > limit:
                 raise StorageError(f"archive decompresses to more than {_MAX_RATIO} times its size: refused")
             view = memoryview(data)
             while view:
@@ -145,19 +141,33 @@ def _spool(read: Callable[[int], bytes], path: str, limit: int | None) -> int:
     return fd
 
 
+def _check_start(data: bytes) -> None:
+    """Refuse what begins with no tar header before gigabytes of it are written."""
+    import tarfile
+
+    try:
+        tarfile.TarInfo.frombuf(data[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise StorageError(f"archive is no tar file, or it is damaged: {error}") from None
+
+
 def _magic(fd: int) -> bytes:
     try:
-        return os.pread(fd, 6, 0)
+        return os.pread(fd, 10, 0)
     except OSError:
         return b""
 
 
-def _opener(magic: bytes) -> Callable[[IO[bytes]], Any] | None:
-    if magic.startswith(b"\x1f\x8b"):
-        import gzip
+def _for_unpacker(magic: bytes) -> bool:
+    """Tell gzip, and zstd, which may begin with a frame to skip."""
+    return magic.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")) or (
+        0x50 <= (magic or b"\0")[0] <= 0x5F and magic[1:4] == b"\x2a\x4d\x18"
+    )
 
-        return lambda file: gzip.GzipFile(fileobj=file)
-    if magic.startswith(b"BZh"):
+
+def _opener(magic: bytes) -> Callable[[IO[bytes]], Any] | None:
+    # A name in a tar may begin with BZh: the digits of pi come after it (bzip2's block magic).
+    if magic.startswith(b"BZh") and magic[4:10] == b"1AY&SY":
         import bz2
 
         return bz2.BZ2File

@@ -17,7 +17,7 @@ from hyrun.progress import Progress
 from hyrun.staging import staging
 from hyrun.store import Store
 
-from .opening import is_compressed_for_python, open_input, plain
+from .opening import is_seekable, open_input, plain
 
 
 def import_rootfs(
@@ -48,7 +48,7 @@ def import_rootfs(
             directory = stack.enter_context(staging(store))
         fd = open_input(source)
         stack.callback(lambda: os.close(fd))
-        if stat.S_ISREG(os.fstat(fd).st_mode) and is_compressed_for_python(fd):
+        if is_seekable(fd):
             fd = plain(fd, directory, shown)
             os.lseek(fd, 0, os.SEEK_SET)
         try:

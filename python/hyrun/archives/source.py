@@ -3,6 +3,8 @@
 import os
 import stat
 import tarfile
+from collections.abc import Callable
+from functools import partial
 from typing import IO, Any, NamedTuple, Protocol
 
 from hyrun import _core
@@ -16,10 +18,11 @@ _MAX_HEADER = 1 << 20
 
 
 class Member(NamedTuple):
-    """Where the bytes of one member are; ``fd`` belongs to the source."""
+    """Where the bytes of one member are. It holds nothing open: an archive may have thousands of them."""
 
     name: str
-    fd: int
+    #: Returns a descriptor that is the caller's to close.
+    open: Callable[[], int]
     offset: int
     length: int
 
@@ -27,7 +30,11 @@ class Member(NamedTuple):
         """Return the whole member, which must be small enough for a JSON document."""
         if self.length > MAX_DOCUMENT:
             raise StorageError(f"{self.name} has {self.length} bytes: the limit of a document is {MAX_DOCUMENT}")
-        data = os.pread(self.fd, self.length, self.offset)
+        fd = self.open()
+        try:
+            data = os.pread(fd, self.length, self.offset)
+        finally:
+            os.close(fd)
         if len(data) != self.length:
             raise StorageError(f"{self.name} is truncated: {len(data)} of {self.length} bytes")
         return data
@@ -107,7 +114,7 @@ class TarSource:
             else:
                 if member.size < 0 or member.offset_data + member.size > self._size:
                     raise StorageError(f"archive is truncated: member {name!r} is not whole")
-                return Member(name, self._file.fileno(), member.offset_data, member.size)
+                return Member(name, lambda: os.dup(self._file.fileno()), member.offset_data, member.size)
         raise StorageError(f"archive: member {name!r} links in circles")
 
     def close(self) -> None:
@@ -119,32 +126,35 @@ class DirectorySource:
     """A directory, such as an OCI layout on disk. No link leads out of it (openat2, RESOLVE_IN_ROOT)."""
 
     def __init__(self, path: str) -> None:
-        self._opened: dict[str, Member] = {}
         self._root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def find(self, name: str) -> Member | None:
         """Return the file of that name below the directory; StorageError when it is something else."""
-        if name in self._opened:
-            return self._opened[name]
+        try:
+            fd = self._open(name)
+        except FileNotFoundError:
+            return None
+        try:
+            return Member(name, partial(self._open, name), 0, os.fstat(fd).st_size)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close the directory."""
+        os.close(self._root)
+
+    def _open(self, name: str) -> int:
         try:
             # O_NONBLOCK: a fifo must not make us wait for its writer.
             fd = _core.open_in_root(self._root, name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
-            return None
+            raise
         except OSError as error:
             raise StorageError(f"layout: {name}: {error.strerror}") from None
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise StorageError(f"layout: {name} is not a file")
-        self._opened[name] = Member(name, fd, 0, status.st_size)
-        return self._opened[name]
-
-    def close(self) -> None:
-        """Close the directory and what was opened in it."""
-        for member in self._opened.values():
-            os.close(member.fd)
-        os.close(self._root)
+        return fd
 
 
 def _normal(name: str) -> str | None:

@@ -54,31 +54,34 @@ def _unpack_in_threads(store: Store, todo: list[FoundLayer], count: int, progres
 
 
 def _add(store: Store, layer: FoundLayer, cancellation: _core.Cancellation | None, progress: Progress) -> Layer:
-    _, fd, offset, length = layer.member
-    name = layer.diff_id.removeprefix("sha256:")
-    damaged = False
-    if present(store, name):
+    name, shown = layer.diff_id.removeprefix("sha256:"), _shown(layer)
+    here = present(store, name)
+    if here:
         # Whoever loads an image once more may do so because it is damaged.
         meter = _core.Meter()
-        progress.aside(_shown(layer), "Verifying", find(store, name).size, meter)
-        damaged = not sound(store, name, contents=True, meter=meter)
-    here = present(store, name) and not damaged
+        progress.aside(shown, "Verifying", find(store, name).size, meter)
+        if sound(store, name, contents=True, meter=meter):
+            progress.item(shown, "Already exists")
+            return find(store, name)
     meter = _core.Meter()
-    if not here:
-        progress.item(_shown(layer), "Loading layer")
-        progress.follow(_shown(layer), meter)
-    added = add(
-        store,
-        fd,
-        offset=offset,
-        length=length,
-        diff_id=layer.diff_id,
-        digest=layer.digest,
-        cancellation=cancellation,
-        meter=meter,
-        replace=damaged,
-    )
-    progress.item(_shown(layer), "Already exists" if here else "Layer loaded")
+    progress.item(shown, "Loading layer")
+    progress.follow(shown, meter)
+    fd = layer.member.open()
+    try:
+        added = add(
+            store,
+            fd,
+            offset=layer.member.offset,
+            length=layer.member.length,
+            diff_id=layer.diff_id,
+            digest=layer.digest,
+            cancellation=cancellation,
+            meter=meter,
+            replace=here,
+        )
+    finally:
+        os.close(fd)
+    progress.item(shown, "Layer loaded")
     return added
 
 
