@@ -332,7 +332,19 @@ def test_the_list_is_filtered(store: Store, loaded: dict[str, str], arguments: l
     assert sorted(result.stdout.splitlines()) == names
 
 
-@pytest.mark.parametrize("filter_", ["nonsense=1", "label", "dangling=maybe", "until=tomorrow", "before=none"])
+@pytest.mark.parametrize(
+    "filter_",
+    [
+        "nonsense=1",
+        "label",
+        "dangling=maybe",
+        "until=tomorrow",
+        "until=\N{ARABIC-INDIC DIGIT THREE}",
+        "until=99999999999999999999",
+        "until=999999999999h",
+        "before=none",
+    ],
+)
 def test_filters_that_mean_nothing_are_errors(store: Store, loaded: dict[str, str], filter_: str) -> None:
     assert isinstance(hyrun("images", "-f", filter_).exception, (InvalidArgument, NotFound))
 

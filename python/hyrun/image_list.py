@@ -1,12 +1,12 @@
 """What `images` lists: one row for each name of an image, with the fields that docker's --format knows."""
 
 import fnmatch
-import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from .errors import InvalidArgument, StorageError
+from . import moments
+from .errors import StorageError
 from .filters import boolean, match_labels
 from .image_config import Record
 from .image_inspect import digests, shown_names, split_name
@@ -18,6 +18,7 @@ from .store import Store
 #: What `images --filter` knows, as docker.
 FILTERS = frozenset(("before", "dangling", "label", "reference", "since", "until"))
 _NONE = "<none>"
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def rows(
@@ -91,16 +92,17 @@ def is_dangling(references: Sequence[Reference]) -> bool:
     return all(each.tag is None for each in references)
 
 
-def created(record: Record) -> datetime:
-    """Return when an image was made; the year 1 when it does not say, as docker."""
+def created(record: Record) -> int:
+    """Return when an image was made, in nanoseconds since 1970; the year 1 when it does not say, as docker."""
     text = record["created"]
     # Python 3.10 reads neither Z nor nanoseconds.
     zone = text[19:].lstrip(".0123456789")
     try:
         moment = datetime.fromisoformat(text[:19] + ("+00:00" if zone in ("", "Z", "z") else zone))
     except ValueError:
-        return datetime.min.replace(tzinfo=timezone.utc)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        moment = datetime.min
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)) - _EPOCH
+    return since // timedelta(microseconds=1) * 1000
 
 
 _Test = Callable[[Record, list[Reference]], bool]
@@ -116,33 +118,20 @@ def _tests(store: Store, filters: Mapping[str, Sequence[str]]) -> list[_Test]:
         tests.append(lambda record, references: match_labels(record["config"].get("Labels"), labels))
     for name, earlier in (("before", True), ("until", True), ("since", False)):
         for value in filters.get(name, ()):
-            limit = moment_of(value) if name == "until" else created(read_record(store, resolve(store, value)))
+            limit = until(value) if name == "until" else created(read_record(store, resolve(store, value)))
             tests.append(_compare(limit, earlier=earlier))
     return tests
 
 
-def _compare(limit: datetime, *, earlier: bool) -> _Test:
+def _compare(limit: int, *, earlier: bool) -> _Test:
     if earlier:
         return lambda record, references: created(record) < limit
     return lambda record, references: created(record) > limit
 
 
-def moment_of(value: str) -> datetime:
-    """Return the moment of an ``until`` filter: a date, or a duration before now such as ``24h``."""
-    from datetime import timedelta
-
-    units = {"s": 1, "m": 60, "h": 3600}
-    # Go's durations: 1h30m.
-    if re.fullmatch(r"(?:[0-9]+(?:\.[0-9]+)?[smh])+", value):
-        parts = re.findall(r"([0-9.]+)([smh])", value)
-        return datetime.now(timezone.utc) - timedelta(seconds=sum(float(part) * units[unit] for part, unit in parts))
-    if value.isdecimal():
-        return datetime.fromtimestamp(int(value), timezone.utc)
-    try:
-        moment = datetime.fromisoformat(value.removesuffix("Z"))
-    except ValueError:
-        raise InvalidArgument(f"filter until={value}: want 24h, 2024-01-31 or 2024-01-31T12:00:00") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+def until(value: str) -> int:
+    """Return the moment of an ``until`` filter in nanoseconds since 1970. Raises InvalidArgument."""
+    return moments.parse(value, "filter until=")
 
 
 def _match(name: str, pattern: str) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-from . import events, garbage, layers
+from . import events, garbage, layers, moments
 from .container_record import Record
 from .errors import InUse
 from .filters import match_labels
-from .image_list import created, is_dangling, moment_of
+from .image_list import created, is_dangling, until
 from .image_store import drop_image, readable_records, recording, sync_names, tags, users
 from .locks import lock
 from .registry import partial
@@ -36,8 +36,7 @@ class Wanted:
     def __init__(self, filters: Mapping[str, Sequence[str]]) -> None:
         self._labels = filters.get("label", ())
         self._without = filters.get("label!", ())
-        limits = [moment_of(value) for value in filters.get("until", ())]
-        self._limit: datetime | None = min(limits) if limits else None
+        self._limit = min((until(value) for value in filters.get("until", ())), default=None)
 
     def labels(self, found: Mapping[str, str] | None) -> bool:
         """Tell whether the labels of an object pass."""
@@ -46,11 +45,10 @@ class Wanted:
     def container(self, record: Record) -> bool:
         """Tell whether a container passes."""
         labels = record.config.get("Labels")
-        moment = datetime.fromtimestamp(record.created / 1e9, timezone.utc)
-        return self.labels(labels if isinstance(labels, dict) else None) and self.age(moment)
+        return self.labels(labels if isinstance(labels, dict) else None) and self.age(record.created)
 
-    def age(self, moment: datetime) -> bool:
-        """Tell whether something made at that moment is old enough."""
+    def age(self, moment: int) -> bool:
+        """Tell whether something made at that moment (nanoseconds since 1970) is old enough."""
         return self._limit is None or moment < self._limit
 
 
@@ -86,5 +84,5 @@ def prune_images(store: Store, wanted: Wanted, *, everything: bool) -> Pruned:
     return Pruned([*lines, *(f"deleted: sha256:{name}" for name in going)], freed)
 
 
-def _ago(seconds: float) -> datetime:
-    return datetime.now(timezone.utc) - timedelta(seconds=seconds)
+def _ago(seconds: float) -> int:
+    return time.time_ns() - int(seconds * moments.SECOND)
