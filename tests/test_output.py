@@ -199,6 +199,14 @@ def test_a_terminal_without_colour_gets_plain_text(environment: dict[str, str]) 
     assert on_a_terminal(TABLE, **environment) == "ID\na\n"
 
 
+def test_json_on_a_terminal_is_json_and_drives_nothing() -> None:
+    code = r"from hyrun.cli import output; output.print_json({'v\x9b5m\u202e\x7f\U000e0001': ['\x1b', 'ä']})"
+    shown = on_a_terminal(code)
+    assert json.loads(shown) == {"v\x9b5m\u202e\x7f\U000e0001": ["\x1b", "ä"]}
+    assert shown.replace("\n", "").isprintable()
+    assert "ä" in shown
+
+
 def test_a_pipe_gets_plain_text_and_no_import_of_rich() -> None:
     done = run(TABLE + "; import sys; print('rich' in sys.modules)")
     assert done.stdout == "ID\na\nFalse\n"

@@ -8,6 +8,7 @@ BrokenPipeError through; the edge of the program catches it around the whole com
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -49,8 +50,15 @@ def pipe_closed() -> int:
 
 
 def print_json(value: Any, indent: int | None = 4) -> None:
-    """Print JSON to stdout: indented by 4 as docker's inspect, or on one line with ``indent=None``."""
-    _write(sys.stdout, to_json(value, indent=indent) + "\n")
+    """Print JSON to stdout: indented by 4 as docker's inspect, or on one line with ``indent=None``.
+
+    On a terminal what is not printable is escaped, as it may be anywhere in JSON.
+    """
+    text = to_json(value, indent=indent)
+    if sys.stdout is not None and sys.stdout.isatty() and not text.isprintable():
+        # Outside of strings only line feeds are not printable.
+        text = "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+    _write(sys.stdout, text + "\n")
 
 
 def message(text: str) -> None:
