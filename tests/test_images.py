@@ -374,6 +374,13 @@ def test_inspect_prints_what_it_found_and_fails_for_the_rest(store: Store, loade
     assert hyrun("image", "inspect", "-f", "{{json .Config.Cmd}}", "two").stdout == '["ls"]\n'
 
 
+def test_rmi_with_force_of_what_is_not_there_is_no_failure(store: Store, loaded: dict[str, str]) -> None:
+    result = hyrun("rmi", "-f", "three", "two")
+    assert result.exit_code == 0
+    assert "three" in result.stderr
+    assert "Untagged: two:latest" in result.stdout
+
+
 def test_rmi_goes_on_after_a_name_that_is_not_there(store: Store, loaded: dict[str, str]) -> None:
     result = hyrun("rmi", "three", "two")
     assert result.exit_code == 1

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hyrun.errors import HyrunError
+from hyrun.errors import HyrunError, NotFound
 
 from . import completion
 from .arguments import Image, Images, Progress
@@ -123,7 +123,9 @@ def tag(
 
 def rmi(
     names: Images,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Remove all names of an id.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Remove all names of an id; what is not there is no error.")
+    ] = False,
 ) -> None:
     """Remove names, and images with their last name.
 
@@ -139,7 +141,8 @@ def rmi(
             _print(remove(store(), name, force=force))
         except HyrunError as error:
             message(f"hyrun: {error}")
-            failed = True
+            # What is not there is as gone as it can be (docker).
+            failed |= not (force and isinstance(error, NotFound))
     if failed:
         raise typer.Exit(1)
 
