@@ -70,7 +70,7 @@ impl Report {
             return self.explain_init(plan.command(), plan.path());
         };
         let errno = Errno::from_raw(self.errno);
-        let mut message = format!("{}: {}", step.describe(), errno.desc());
+        let mut message = format!("{}: {}", step.brief(), errno.desc());
         // The source was opened long before its mount; the person thinks of one mount.
         if let Some(target) = plan.target_of_source(self.step as usize) {
             let source = step.filename().unwrap_or_default();

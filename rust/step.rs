@@ -5,6 +5,10 @@ use std::ffi::{CStr, CString};
 use crate::mount::{BindAttributes, New, Overlay};
 use nix::errno::Errno;
 
+/// Lower layers that overlayfs takes (kernel, fs/overlayfs/params.h), and how many of them an error lists.
+const LOWERDIRS: usize = 500;
+const SHOWN: usize = 8;
+
 /// What the child does, in the order of the plan. Everything a step needs is in it.
 pub enum Step {
     /// Leave the caller's session: its terminal is not the container's.
@@ -103,6 +107,16 @@ impl Step {
         Some(text(path).into_owned())
     }
 
+    /// The call as an error says it: a path for each of hundreds of layers helps nobody.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::MountOverlay(overlay) if overlay.lowerdirs.len() > SHOWN => {
+                format!("overlay {} layers below {}", overlay.lowerdirs.len(), text(&overlay.upperdir))
+            }
+            _ => self.describe(),
+        }
+    }
+
     /// The call with its arguments.
     pub fn describe(&self) -> String {
         match self {
@@ -167,6 +181,9 @@ impl Step {
             (Self::MountOverlay(_), Errno::ELOOP) => Some("the layers overlap: one is inside another"),
             (Self::MountOverlay(_), Errno::E2BIG) => {
                 Some("this kernel takes about 200 layers; from Linux 6.5 on there is no such limit")
+            }
+            (Self::MountOverlay(overlay), Errno::EINVAL) if overlay.lowerdirs.len() > LOWERDIRS => {
+                Some("overlayfs takes 500 layers, one of which is the engine's")
             }
             (Self::MountOverlay(_), Errno::EINVAL) => {
                 Some("the store must be on a file system that overlayfs can write to (ext4, xfs, btrfs, tmpfs)")

@@ -374,7 +374,7 @@ def test_when_the_second_image_is_bad_the_first_is_not_loaded(store: Store, tmp_
 
 
 def test_more_layers_than_overlayfs_takes_are_refused(store: Store, tmp_path: Path) -> None:
-    docker_archive(tmp_path / "a.tar", [LOWER] * 501, CONFIG, ["x:1"])
-    with pytest.raises(StorageError, match="500"):
+    docker_archive(tmp_path / "a.tar", [LOWER] * 500, CONFIG, ["x:1"])
+    with pytest.raises(StorageError, match="499"):
         load(store, str(tmp_path / "a.tar"))
     assert snapshot(store) == []

@@ -56,6 +56,16 @@ def test_bind_without_a_source(box: Box, tmp_path: Path) -> None:
     assert isinstance(error, OSError)
 
 
+def test_more_layers_than_overlayfs_takes_are_one_short_line(box: Box) -> None:
+    for number in range(500):
+        box.layer({str(number): None})
+    error = box.refused()
+    assert (error.step, error.errno) == ("overlay", errno.EINVAL)
+    assert "overlay 501 layers below" in str(error)
+    assert "overlayfs takes 500 layers" in str(error)
+    assert len(str(error)) < 500
+
+
 def test_the_error_names_the_volume_that_failed(box: Box, source: Path) -> None:
     missing = source / "missing"
     error = box.refused(mounts=bind(source, "/a/b/c") + bind(missing, "/b") + bind(source, "/c"))

@@ -20,8 +20,8 @@ from .archives.rootfs import encode
 from .changes import apply
 from .container_list import Record
 from .container_size import written
-from .errors import Conflict, HyrunError
-from .image_config import Config
+from .errors import Conflict, HyrunError, InvalidArgument
+from .image_config import MAX_LAYERS, Config
 from .image_store import new_reference, publish, publishing, sweep_now, tag
 from .layers import Layer, add
 from .lineage import Parent, parent_of
@@ -65,6 +65,12 @@ def commit(
     name = None if reference is None else new_reference(reference)
     apply({}, changes)
     parent = parent_of(store, record.config)
+    # A directory of this machine below the layers takes the place of one.
+    if len(parent.layers) >= MAX_LAYERS - bool(parent.base):
+        raise InvalidArgument(
+            f"container {record.name}: its image has {len(parent.layers)} layers, one more could not run: "
+            f"hyrun export {record.name} | hyrun import - makes one of all"
+        )
     sweep_now(store)
     try:
         with publishing(store):

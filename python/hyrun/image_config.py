@@ -8,8 +8,9 @@ from typing import Any, TypedDict, cast
 from .documents import expect, parse_object, strings
 from .errors import StorageError
 
-#: overlayfs takes 500 lower layers (kernel, fs/overlayfs/params.h); docker makes 127 at most.
-MAX_LAYERS = 500
+#: overlayfs takes 500 lower layers (kernel, fs/overlayfs/params.h), and a container has one of the engine's below the
+#: image's; docker makes 127 at most.
+MAX_LAYERS = 499
 
 
 class Config(TypedDict, total=False):
@@ -77,7 +78,7 @@ def parse_config(data: bytes) -> ImageConfig:
     if not diff_ids:
         raise StorageError("the image has no layers: there is nothing in it to run")
     if len(diff_ids) > MAX_LAYERS:
-        raise StorageError(f"the image has {len(diff_ids)} layers, overlayfs takes {MAX_LAYERS}: squash it first")
+        raise StorageError(f"the image has {len(diff_ids)} layers, a container takes {MAX_LAYERS}: squash it first")
     return {
         "config": _config(document.get("config")),
         "diff_ids": [digest_hex(diff_id, f"{what}: diff id") for diff_id in diff_ids],

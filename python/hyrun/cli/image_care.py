@@ -60,7 +60,7 @@ def tree(format_: Annotated[str | None, typer.Option("--format", metavar="json",
     if format_ is not None:
         raise InvalidArgument(f"--format {format_} is not supported by image tree: write json, or leave it out")
 
-    # By a list and not by recursion: an image may have 500 layers.
+    # By a list and not by recursion: an image may have 499 layers.
     pending: list[tuple[Node, str, str]] = [(node, "", "") for node in reversed(found)]
     while pending:
         node, first, rest = pending.pop()
