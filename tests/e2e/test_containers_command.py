@@ -252,7 +252,7 @@ def test_prune_removes_what_does_not_run(hyrun: Hyrun) -> None:
     hyrun("run", "--name", "two", "busybox", "sh", "-c", "exit 1", code=1)
     process = hyrun.sleeper("--name", "three")
     ids = {name: hyrun.record(name)["Id"] for name in ("one", "two", "three")}
-    assert "--force" in hyrun.refused("container", "prune", code=1)
+    assert "--force" in hyrun("container", "prune").stderr
     assert hyrun.lines("container", "prune", "-f", "--filter", "until=10m") == ["Total reclaimed space: 0B"]
     assert hyrun.lines("container", "prune", "-f", "--filter", "label!=keep") == [
         "Deleted Containers:",

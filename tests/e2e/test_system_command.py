@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import Hyrun, Template
+from e2e.command import COMMAND, Hyrun, Template
 from e2e.terminal import at_terminal
 from hyrun.images import lookup
 from hyrun.store import Store
@@ -86,11 +86,27 @@ def test_image_prune_filters(hyrun: Hyrun, filters: tuple[str, ...], left: set[s
     assert set(hyrun.lines("images", "--format", "{{.Repository}}")) == left
 
 
-@pytest.mark.parametrize("command", [("image", "prune"), ("system", "prune")])
-def test_prune_asks_and_where_nobody_can_be_asked_refuses(hyrun: Hyrun, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", ["image", "system"])
+@pytest.mark.parametrize("answer", ["", "n\n", "yo\n", "\n", "\udcff\n", "n\ny\n"])
+def test_prune_reads_its_answer_from_any_stdin(hyrun: Hyrun, command: str, answer: str) -> None:
     before = hyrun.tree()
-    assert "--force" in hyrun.refused(*command, "-a", code=1)
+    result = hyrun(command, "prune", "-a", input=answer, errors="surrogateescape")
+    assert result.stdout == ""
+    assert result.stderr.startswith("WARNING! ")
+    assert "Are you sure you want to continue? [y/N] " in result.stderr
+    assert ("--force" in result.stderr) == (not answer)
     assert hyrun.tree() == before
+
+
+@pytest.mark.parametrize("answer", ["y\n", "YES\n", "y"])
+def test_who_says_yes_through_a_pipe_has_it_done(hyrun: Hyrun, answer: str) -> None:
+    assert "untagged: busybox:latest" in hyrun.out("image", "prune", "-a", input=answer)
+    assert hyrun.lines("images", "-q") == []
+
+
+def test_prune_with_a_closed_stdin_removes_nothing(hyrun: Hyrun) -> None:
+    hyrun("image", "prune", "-a", command=("sh", "-c", 'exec "$@" <&-', "sh", *COMMAND))
+    assert len(hyrun.lines("images", "-q")) == 3
 
 
 @pytest.mark.parametrize("command", ["system", "image", "container", "volume"])
