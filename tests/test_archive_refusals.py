@@ -251,6 +251,12 @@ BAD: list[tuple[str, Callable[[Path], Path], str]] = [
     ("rootfs missing", _docker(config_bytes=_config(rootfs=None)), "rootfs"),
     ("config is a manifest too", _docker(config_bytes=_config(manifests=[])), "ambiguous"),
     ("foreign architecture", _docker(config_bytes=_config(architecture="s390x")), "linux/s390x.*linux/"),
+    (
+        "registry's manifest",
+        _docker(extra={"manifest.json": b'{"schemaVersion": 2}'}),
+        "skopeo copy dir:.*oci-archive:",
+    ),
+    ("artifact in the index", _edited_index(entry={"mediaType": "text/x"}), "is no image"),
     ("foreign system", _docker(config_bytes=_config(os="windows")), "windows"),
     ("Cmd is a string", _docker(config_bytes=_in_config(Cmd="sh")), r"config\.Cmd"),
     ("Env holds a number", _docker(config_bytes=_in_config(Env=[1])), r"config\.Env"),

@@ -21,6 +21,7 @@ from hyrun.errors import InvalidArgument
         ("ps --all=T", "ps --all"),
         ("ps -a=true", "ps -a"),
         ("ps -aq=false", "ps -a"),
+        ("history -H=false x", "history --no-human x"),
         ("ps -f=name=x", "ps -f=name=x"),
         ("ps -n=3", "ps -n=3"),
         ("rm -- --force=true", "rm -- --force=true"),

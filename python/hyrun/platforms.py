@@ -25,7 +25,7 @@ _PLAINEST = {"amd64": "v1", "arm64": "v8"}
 
 
 class Platform(NamedTuple):
-    """What somebody asked for by ``--platform``: only images of exactly that fit."""
+    """What somebody asked for by ``--platform``: images of that fit, and of its lower variants (containerd's Only)."""
 
     os: str
     architecture: str
@@ -44,7 +44,11 @@ class Platform(NamedTuple):
         if architecture == "arm" and _level(found) <= (_level(self.variant) or 7):
             # An ARM processor runs what was made for the older ones.
             return 1 + (_level(self.variant) or 7) - _level(found)
-        return None if self.variant else 100 + _level(found)
+        if self.variant:
+            # A newer processor runs what was made for the older ones.
+            newer = _level(self.variant) - _level(found)
+            return newer if newer > 0 else None
+        return 100 + _level(found)
 
 
 def parse_platform(text: str) -> Platform:

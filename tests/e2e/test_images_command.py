@@ -1,10 +1,15 @@
 """`load`, `import`, `images`, `tag`, `rmi` and `image`."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from e2e.command import Hyrun, Template
+from hyrun.image_config import MAX_LAYERS
+from support.images import docker_archive, image_config, tar_bytes
+
+LAYER = tar_bytes([("file", b"x")])
 
 
 @pytest.fixture
@@ -129,3 +134,34 @@ def test_image_group_has_the_same_commands(hyrun: Hyrun) -> None:
     assert hyrun.out("image", "ls", "-q") == hyrun.out("images", "-q")
     hyrun("image", "rm", "entry")
     assert "entry" not in hyrun.out("image", "ls")
+
+
+def deep_archive(path: Path, layers: int) -> str:
+    docker_archive(path, [tar_bytes([(f"{number}", b"")]) for number in range(layers)], tags=["deep:1"])
+    return "deep:1"
+
+
+def test_as_many_layers_as_load_takes_run_but_cannot_be_committed(bare: Hyrun) -> None:
+    deep_archive(bare.cwd / "deep.tar", MAX_LAYERS)
+    bare("load", "-i", "deep.tar")
+    assert "not found" in bare.refused("run", "--rm", "deep:1", "nosuch", code=127)
+    bare("create", "--name", "box", "deep:1", "nosuch")
+    before = bare.tree()
+    assert "hyrun export box | hyrun import -" in bare.refused("commit", "box", "new", code=1)
+    assert bare.tree() == before
+
+
+def test_an_image_for_another_machine_is_loaded_when_it_is_asked_for(bare: Hyrun) -> None:
+    config = image_config([LAYER], {"Cmd": ["sh"]}, architecture="s390x")
+    docker_archive(bare.cwd / "other.tar", [LAYER], tags=["other:1"], config_bytes=config)
+    assert "is for linux/s390x" in bare.refused("load", "-i", "other.tar", code=1)
+    assert "not for linux/arm64" in bare.refused("load", "-i", "other.tar", "--platform", "linux/arm64", code=1)
+    for form in ("docker-archive", "oci"):
+        assert bare.out("load", "-i", "other.tar", "--platform", "linux/s390x") == "Loaded image: other:1"
+        bare("save", "--format", form, "-o", "other.tar", "other:1")
+        bare("rmi", "other:1")
+
+
+def test_history_without_words_for_people(hyrun: Hyrun) -> None:
+    assert hyrun.lines("history", "-H=false", "busybox") == hyrun.lines("history", "--human=false", "busybox")
+    assert hyrun.lines("history", "-H=true", "busybox") == hyrun.lines("history", "busybox")

@@ -8,25 +8,35 @@ import hashlib
 from hyrun.documents import expect, parse, strings
 from hyrun.errors import StorageError
 from hyrun.image_config import MAX_LAYERS
+from hyrun.platforms import Platform
 
 from .found import Found, FoundLayer, checked_config, parsed
 from .source import Member, Source
 
 
-def read(source: Source) -> list[Found] | None:
-    """Return the images of a `docker save` archive; None when it is none. Raises StorageError."""
+def read(source: Source, wanted: Platform | None = None) -> list[Found] | None:
+    """Return the images of a `docker save` archive; None when it is none. Raises StorageError.
+
+    All of them must fit ``wanted``, or this machine.
+    """
     member = source.find("manifest.json")
     if member is None:
         if source.find("repositories") is not None:
             raise StorageError("archive: written by docker before 1.10: load and save it with a newer docker first")
         return None
-    entries = expect(parse(member.document(), "manifest.json"), list, "manifest.json")
+    document = parse(member.document(), "manifest.json")
+    if isinstance(document, dict) and "schemaVersion" in document:
+        raise StorageError(
+            "archive: its manifest.json is that of a single image in a registry, as skopeo writes it with dir: "
+            "skopeo copy dir:DIRECTORY oci-archive:FILE makes what hyrun load takes"
+        )
+    entries = expect(document, list, "manifest.json")
     if not entries:
         raise StorageError("archive: manifest.json names no image")
-    return [_image(source, entry) for entry in entries]
+    return [_image(source, entry, wanted) for entry in entries]
 
 
-def _image(source: Source, entry: object) -> Found:
+def _image(source: Source, entry: object, wanted: Platform | None) -> Found:
     fields = expect(entry, dict, "manifest.json: entry")
     config_name = expect(fields.get("Config"), str, "manifest.json: Config")
     names = strings(fields.get("Layers"), "manifest.json: Layers")
@@ -40,7 +50,7 @@ def _image(source: Source, entry: object) -> Found:
     promised = _promised(config_name, ".json")
     if promised is not None and hashlib.sha256(data).hexdigest() != promised:
         raise StorageError(f"image {shown}: configuration {config_name} does not have the digest in its name")
-    config = checked_config(data, len(names), shown)
+    config = checked_config(data, len(names), shown, wanted)
     layers = []
     for name, diff_id in zip(names, config["diff_ids"], strict=True):
         blob = _promised(name, None)

@@ -43,10 +43,14 @@ def checked_config(data: bytes, layers: int, name: str, wanted: Platform | None 
 
 def foreign(name: str, platforms: list[str], wanted: Platform | None = None) -> StorageError:
     """Return the error for an image of other machines only."""
-    listed = ", ".join(dict.fromkeys(platforms)) or "nothing"
+    if not platforms:
+        return StorageError(f"{name} is no image: neither a manifest of one nor an index of them")
+    listed = ", ".join(dict.fromkeys(platforms)) or "an unknown platform"
     if wanted is not None:
         return StorageError(f"image {name} is for {listed}, not for {wanted}: choose another --platform")
-    return StorageError(f"image {name} is for {listed}; this machine runs linux/{machine()}: get that one")
+    return StorageError(
+        f"image {name} is for {listed}; this machine runs linux/{machine()}: get that one, or this one by --platform"
+    )
 
 
 def parsed(text: str) -> Reference | None:

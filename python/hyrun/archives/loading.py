@@ -6,6 +6,7 @@ from hyrun import events
 from hyrun.errors import StorageError
 from hyrun.image_config import parse_config
 from hyrun.image_store import publish, publishing, recording, refuse_reserved, sweep_now, tag
+from hyrun.platforms import Platform
 from hyrun.progress import Progress
 from hyrun.staging import staging
 from hyrun.store import Store
@@ -17,9 +18,10 @@ from .source import Source
 from .unpacking import unpack
 
 
-def load(store: Store, path: str, *, progress: Progress | None = None) -> list[str]:
+def load(store: Store, path: str, *, platform: Platform | None = None, progress: Progress | None = None) -> list[str]:
     """Load a `docker save` archive or an OCI layout; ``-`` is standard input. Return docker's lines.
 
+    The images are those for ``platform``, or for this machine; that there is none is an error.
     Each layer is a part of ``progress``, and so is an archive that has to be copied before it can be looked at (a
     pipe, a compressed one). Raises StorageError (damaged, hostile, foreign), NotFound, InvalidArgument. After an error
     the store has the images and the names it had before.
@@ -32,7 +34,7 @@ def load(store: Store, path: str, *, progress: Progress | None = None) -> list[s
             directory = stack.enter_context(staging(store))
         source = open_source(path, directory, shown)
         stack.callback(source.close)
-        found = images(source)
+        found = images(source, platform)
         for image in found:
             for reference in image.references:
                 refuse_reserved(reference)
@@ -44,11 +46,11 @@ def load(store: Store, path: str, *, progress: Progress | None = None) -> list[s
             raise
 
 
-def images(source: Source) -> list[Found]:
+def images(source: Source, wanted: Platform | None = None) -> list[Found]:
     """Return what the archive holds: docker's manifest.json counts first, it has all the names."""
-    found = docker.read(source)
+    found = docker.read(source, wanted)
     if found is None:
-        found = oci.read(source)
+        found = oci.read(source, wanted)
     if found is None:
         raise StorageError(
             "archive has neither manifest.json nor index.json: hyrun load takes images (docker save, OCI "

@@ -5,7 +5,7 @@ import hashlib
 from hyrun.documents import MAX_DOCUMENT, expect, parse_object
 from hyrun.errors import StorageError
 from hyrun.manifests import Descriptor, flat, listed, read_manifest
-from hyrun.platforms import rank
+from hyrun.platforms import Platform, rank
 
 from .found import Found, FoundLayer, checked_config, foreign, parsed
 from .source import Member, Source
@@ -14,8 +14,8 @@ from .source import Member, Source
 _MAX_DOCUMENTS = 1000
 
 
-def read(source: Source) -> list[Found] | None:
-    """Return the images of an OCI layout that run here; None when it is none. Raises StorageError."""
+def read(source: Source, wanted: Platform | None = None) -> list[Found] | None:
+    """Return the images of an OCI layout for ``wanted`` or this machine; None when it is none. Raises StorageError."""
     index = source.find("index.json")
     if index is None:
         return None
@@ -24,14 +24,16 @@ def read(source: Source) -> list[Found] | None:
         version = parse_object(layout.document(), "oci-layout").get("imageLayoutVersion")
         if not expect(version, str, "oci-layout: imageLayoutVersion").startswith("1."):
             raise StorageError(f"oci-layout: version {str(version)[:20]!r} is unknown: 1.0.0 is the one")
-    return _Layout(source).images(index.document())
+    return _Layout(source, wanted).images(index.document())
 
 
 class _Layout:
     """One layout while it is read."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, wanted: Platform | None) -> None:
         self._source = source
+        self._wanted = wanted
+        self._rank = rank if wanted is None else wanted.rank
         self._documents = 0
 
     def images(self, index: bytes) -> list[Found]:
@@ -53,14 +55,14 @@ class _Layout:
     def _image(self, items: list[Descriptor], name: str | None) -> Found:
         shown = name or items[0].digest[:19]
         candidates = [candidate for item in items for candidate in flat(item, self._document)]
-        ranked = [(fit, item) for item in candidates if (fit := rank(*item.platform_words)) is not None]
+        ranked = [(fit, item) for item in candidates if (fit := self._rank(*item.platform_words)) is not None]
         if not ranked:
-            raise foreign(shown, [item.shown_platform for item in candidates])
+            raise foreign(shown, [item.shown_platform for item in candidates], self._wanted)
         chosen = min(ranked, key=lambda pair: pair[0])[1]
         data = self._document(chosen)
         config, described = read_manifest(data, chosen.digest, chosen.media_type, shown)
         config_data = self._document(config)
-        diff_ids = checked_config(config_data, len(described), shown)["diff_ids"]
+        diff_ids = checked_config(config_data, len(described), shown, self._wanted)["diff_ids"]
         layers = [
             FoundLayer(self._blob(item), diff_id, item.digest)
             for item, diff_id in zip(described, diff_ids, strict=True)

@@ -24,6 +24,9 @@ def load(
         str, typer.Option("--input", "-i", metavar="FILE", help="Archive or directory; - is stdin.")
     ] = "-",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    platform: Annotated[
+        str | None, typer.Option(metavar="OS/ARCH[/VARIANT]", help="Images for another machine than this one.")
+    ] = None,
     progress_: Progress = "auto",
 ) -> None:
     """Load images from a docker save archive or an OCI layout.
@@ -31,10 +34,12 @@ def load(
     Example: docker save busybox | hyrun load
     """
     from hyrun.archives.loading import load as load_archive
+    from hyrun.platforms import parse_platform
     from hyrun.progress import progress
 
+    wanted = parse_platform(platform) if platform else None
     with progress(progress_, quiet=quiet) as shown:
-        lines = load_archive(store(), input_, progress=shown)
+        lines = load_archive(store(), input_, platform=wanted, progress=shown)
     _print(lines)
 
 

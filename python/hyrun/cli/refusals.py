@@ -25,7 +25,6 @@ _OTHERS: Final = {
     "rmi": (("--no-prune", "--platform"), "leave it out"),
     "push": (("--disable-content-trust", "--platform"), "leave it out"),
     "pull": (("--disable-content-trust",), "leave it out"),
-    "load": (("--platform",), "leave it out"),
     "save": (("--platform",), "leave it out"),
     "import": (("--platform",), "leave it out"),
     "history": (("--platform",), "leave it out"),
