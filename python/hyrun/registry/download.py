@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hyrun import _core
 from hyrun.errors import RegistryError, StorageError
 from hyrun.image_store import publishing
-from hyrun.layers import add, present
+from hyrun.layers import add, present, sound
 from hyrun.manifests import Descriptor
 from hyrun.progress import Progress
 from hyrun.store import Store
@@ -32,7 +32,7 @@ def fetch_layer(
     keep: bool,
     cancellation: _core.Cancellation,
 ) -> None:
-    """Download and unpack a layer, unless it is there; ``diff_id`` is hexadecimal, and claimed by the caller.
+    """Download and unpack a layer, unless it is there whole; ``diff_id`` is hexadecimal, and claimed by the caller.
 
     ``keep`` makes the compressed bytes stay. ``cancellation`` ends the unpacking;
     what was downloaded stays for the next time. Raises RegistryError, StorageError.
@@ -41,7 +41,7 @@ def fetch_layer(
     transport = client.transport
     progress.item(shown, "Waiting", item.size)
     with partial(store, item.hex, transport) as file:
-        if present(store, diff_id):
+        if sound(store, diff_id, contents=False):
             # Somebody else was faster.
             file.remove()
             progress.item(shown, "Already exists")
@@ -62,6 +62,7 @@ def fetch_layer(
                 keep=file.path if keep else None,
                 cancellation=cancellation,
                 meter=meter,
+                replace=present(store, diff_id),
             )
         file.remove()
         progress.item(shown, "Pull complete")

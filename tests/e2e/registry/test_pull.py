@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -451,3 +452,33 @@ def test_run_of_an_image_that_is_here_imports_nothing_of_registries(hyrun: Hyrun
     )
     done = subprocess.run([COMMAND[0], "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+def test_a_pull_mends_a_layer_that_lost_something(hyrun: Hyrun, box: str) -> None:
+    hyrun("pull", "-q", box)
+    (file,) = (hyrun.root / "layers").glob("*/diff/data/word")
+    file.unlink()
+    hyrun("pull", "-q", box)
+    assert hyrun.out("run", "--rm", box, "cat", "/data/word") == "hello"
+    hyrun("image", "prune", "-f")
+    assert hyrun("system", "check").stdout == ""
+
+
+def test_a_repair_unpacks_a_layer_again_from_the_bytes_of_the_registry(hyrun: Hyrun, box: str) -> None:
+    hyrun("pull", "-q", box)
+    (file,) = (hyrun.root / "layers").glob("*/diff/data/word")
+    status = file.stat()
+    file.write_text("hallo\n")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "unpacked again from the bytes that the registry gave" in hyrun.out("system", "check", "--repair")
+    assert hyrun.out("run", "--rm", box, "cat", "/data/word") == "hello"
+    hyrun("image", "prune", "-f")
+    assert hyrun("system", "check").stdout == ""
+    # Bytes that are damaged as well are of no use.
+    (word,) = (hyrun.root / "layers").glob("*/diff/data/word")
+    word.write_text("hallo\n")
+    blob = word.parents[2] / "blob"
+    blob.write_bytes(blob.read_bytes()[:-9] + bytes(9))
+    assert "repaired: set aside" in hyrun("system", "check", "--repair", code=1).stdout
+    hyrun("pull", "-q", box)
+    assert hyrun.out("run", "--rm", box, "cat", "/data/word") == "hello"
