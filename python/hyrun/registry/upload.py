@@ -13,7 +13,7 @@ from hyrun.layers import kept
 from hyrun.progress import Progress
 from hyrun.store import Store
 
-from .client import ATTEMPTS, BACK_OFF, Client
+from .client import ATTEMPTS, BACK_OFF, Client, Result
 from .transport import Broken, Transport, finish
 from .urls import join
 
@@ -93,7 +93,7 @@ def mount(client: Client, digest: str, source: str) -> bool:
     if result.response.status == 201:
         return True
     # It has begun an upload instead; one is begun anew, as one that was not asked for may be of another kind.
-    _cancel(client, _location(client, result.url, result.response.headers.get("Location"), f"blob {digest}"))
+    _cancel(client, result)
     return False
 
 
@@ -191,8 +191,9 @@ def _location(client: Client, url: str, header: str | None, what: str) -> str:
     return target
 
 
-def _cancel(client: Client, location: str) -> None:
+def _cancel(client: Client, begun: Result) -> None:
     try:
+        location = _location(client, begun.url, begun.response.headers.get("Location"), "an upload")
         finish(client.request("DELETE", location, what="an upload", hoped=(204, 202, 200), again=False).response)
     except RegistryError:
         pass  # it ends by itself: registries sweep uploads that nobody finishes
