@@ -266,8 +266,8 @@ def _remove(store: Store, text: str, *, force: bool) -> tuple[list[str], bool]:
     if chosen is None:
         if not force and (("@" in text and references) or not _single(references)):
             listed = ", ".join(reference.familiar() for reference in references)
-            names = "the name" if len(references) == 1 else "several names"
-            raise Conflict(f"image {text} has {names}: {listed}: remove those, or use --force")
+            names, those = ("the name", "that") if len(references) == 1 else ("several names", "those")
+            raise Conflict(f"image {text} has {names}: {listed}: remove {those}, or use --force")
         going = references
     else:
         same = [each for each in references if each.name() == chosen.name() and each != chosen]

@@ -148,7 +148,7 @@ def test_digests_are_references_beside_the_tags(hyrun: Hyrun, box: str, plain: R
     assert hyrun.lines("rmi", pinned) == [f"Untagged: {pinned}"]
     assert hyrun.lines(*rows) == [box]
     # It is known by its manifest still, but that is no reference of its own.
-    assert f"has the name: {box}: remove those" in hyrun.refused("rmi", pinned, code=1)
+    assert f"has the name: {box}: remove that, or" in hyrun.refused("rmi", pinned, code=1)
     hyrun("pull", "-q", box)
     hyrun("tag", box, f"{plain.host}/team/box:2")
     hyrun("tag", box, "other:1")
