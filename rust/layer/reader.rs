@@ -212,7 +212,7 @@ fn announce<T>(place: &mut Option<T>, value: T) -> Result<()> {
 }
 
 fn cut_off() -> super::error::Error {
-    damaged("the archive is cut off")
+    damaged("it is cut off")
 }
 
 /// What begins as no tar does.

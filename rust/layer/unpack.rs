@@ -299,7 +299,7 @@ impl Layer {
         let fd = directory.fd.as_fd();
         let path = directory.child(place.as_bytes());
         if self.unique {
-            return Err(refused(&path, "it is there twice"));
+            return Err(refused(&path, "it appears twice"));
         }
         self.parents.forget();
         if file_type(stat) == SFlag::S_IFDIR {

@@ -48,9 +48,8 @@ def foreign(name: str, platforms: list[str], wanted: Platform | None = None) -> 
     listed = ", ".join(dict.fromkeys(platforms)) or "an unknown platform"
     if wanted is not None:
         return StorageError(f"image {name} is for {listed}, not for {wanted}: choose another --platform")
-    return StorageError(
-        f"image {name} is for {listed}; this machine runs linux/{machine()}: get that one, or this one by --platform"
-    )
+    instead = ", or this one by --platform" if listed.startswith("linux/") else ""
+    return StorageError(f"image {name} is for {listed}; this machine runs linux/{machine()}: get that one{instead}")
 
 
 def parsed(text: str) -> Reference | None:
