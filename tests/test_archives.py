@@ -133,8 +133,10 @@ def test_the_manifest_digest_is_kept_and_found(store: Store, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("pipe", [True, False])
-def test_standard_input(store: Store, tmp_path: Path, pipe: bool) -> None:
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_standard_input(store: Store, tmp_path: Path, pipe: bool, compression: str) -> None:
     image_id = docker_archive(tmp_path / "a.tar", [LOWER, UPPER], CONFIG, ["x:1"])
+    (tmp_path / "a.tar").write_bytes(compress((tmp_path / "a.tar").read_bytes(), compression))
     program = "from hyrun.archives.loading import load; from hyrun.store import Store; print(*load(Store(), '-'))"
     with open(tmp_path / "a.tar", "rb") as file:
         given: dict[str, Any] = {"input": file.read()} if pipe else {"stdin": file}

@@ -457,7 +457,10 @@ class Cancellation:
 
     def __new__(cls) -> Cancellation: ...
     def cancel(self) -> None:
-        """Let all calls that have this end within a tenth of a second, with StorageError."""
+        """Let all calls that have this end within a tenth of a second, with StorageError.
+
+        With ``flush`` a syncfs(2) that has begun is waited for, as long as the disk takes.
+        """
 
     @property
     def cancelled(self) -> bool: ...
