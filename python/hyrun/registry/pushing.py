@@ -77,7 +77,10 @@ def push(
         if not exists(client, image.config_digest):
             _send_document(client, image, shown)
         pushed = _push_manifest(store, client, image, layers, reference, shown)
-    tag_digest(store, reference, pushed.digest, record["id"])
+    try:
+        tag_digest(store, reference, pushed.digest, record["id"])
+    except NotFound:
+        pass  # removed here meanwhile: the registry has it
     labels = record["config"].get("Labels")
     events.of_image(store, "push", reference.familiar(), reference.familiar_name(), labels)
     return pushed
