@@ -40,6 +40,7 @@ def collect(store: Store, *, wait: bool = False) -> list[str] | None:
     None when somebody is publishing: the next command that removes or loads something finds it as well. ``wait``
     until they have done.
     """
+    store.make_directories()  # whichever somebody removed
     with ExitStack() as stack:
         # What is moved away is removed at the end, after the locks: a large tree takes long.
         trash = stack.enter_context(Trash(store))

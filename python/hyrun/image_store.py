@@ -49,6 +49,7 @@ _SWEEP_PATIENCE = 0.5
 @contextmanager
 def publishing(store: Store) -> Iterator[None]:
     """Hold off the sweep of layers while an image is made from them: load, import, commit, pull."""
+    store.make_directories()  # whichever somebody removed
     with lock(store, "image", "all", exclusive=False):
         yield
 

@@ -34,7 +34,12 @@ def _make(store: Store) -> tuple[str, int]:
     """Return a fresh directory and a descriptor that holds its lock, which dies with the process."""
     while True:
         path = store.path("tmp", new_id())
-        os.mkdir(path, 0o700)
+        try:
+            os.mkdir(path, 0o700)
+        except FileNotFoundError:
+            if not store.make_directories():
+                raise
+            continue
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -97,7 +102,11 @@ def _close(descriptor: int) -> None:
 def sweep(store: Store) -> int:
     """Remove what killed processes left below ``tmp/``; return how many entries that were."""
     count = 0
-    for name in os.listdir(store.path("tmp")):
+    try:
+        names = os.listdir(store.path("tmp"))
+    except FileNotFoundError:
+        return 0
+    for name in names:
         path = store.path("tmp", name)
         try:
             # O_NONBLOCK: a fifo has no writer to wait for.

@@ -16,7 +16,5 @@ current = Context()
 
 
 def store() -> Store:
-    """Return the store this command works on, made if it is not there, or if a part of it is gone."""
-    found = Store(current.root).prepare()
-    found.make_directories()
-    return found
+    """Return the store this command works on, made if it is not there."""
+    return Store(current.root).prepare()

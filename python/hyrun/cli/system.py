@@ -7,12 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from hyrun.errors import InvalidArgument
-from hyrun.store import Store
 
 from . import output
 from .arguments import Progress
 from .confirmation import confirm
-from .context import current, store
+from .context import store
 
 group = typer.Typer(no_args_is_help=True, help="Look after the store. Example: hyrun system df")
 _PANEL = "System"
@@ -145,8 +144,7 @@ def check(
     from hyrun.check.checking import check as check_store
     from hyrun.progress import progress
 
-    # Not `store()`, which makes directories that are gone: here they are told.
-    where = Store(current.root).prepare()
+    where = store()
     with progress(progress_, quiet=quiet) as shown:
         report = check_store(where, repair=repair, progress=shown)
     if format_ is not None:

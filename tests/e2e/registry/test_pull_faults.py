@@ -246,7 +246,7 @@ BAD = {
     "manifest and index": (_MANIFEST, _manifest(manifests=[]), "ambiguous"),
     "two types": (_MANIFEST, _manifest(mediaType="application/x"), "its mediaType is not the one it came with"),
     "no layers": (_MANIFEST, _manifest(layers=[]), "0 layers, but its configuration has 3 diff ids"),
-    "many layers": (_MANIFEST, _manifest(layers=[{}] * 501), "501 layers: the limit is 500"),
+    "many layers": (_MANIFEST, _manifest(layers=[{}] * 501), "501 layers: the limit is 499"),
     "a layer less": (_MANIFEST, _manifest(layers=None), "layers"),
     "a configuration of something else": (
         _MANIFEST,
