@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -33,6 +34,7 @@ from . import (
     volumes,
 )
 from .context import current
+from .narrowing import narrowed, words
 
 USAGE = 125
 
@@ -98,11 +100,13 @@ def main(arguments: list[str]) -> int:
     """Run one command and return its exit status."""
     try:
         refusals.check(arguments)
+        completes = "_HYRUN_COMPLETE" in os.environ
+        command = typer.main.get_command(app if completes else narrowed(app, words(arguments)))
         if any("=" in word for word in arguments):
             current.exit_with_cause = True
-            arguments = switches.translate(typer.main.get_command(app), arguments)
+            arguments = switches.translate(command, arguments)
             current.exit_with_cause = False
-        result = app(arguments, standalone_mode=False, prog_name="hyrun")
+        result = command(arguments, standalone_mode=False, prog_name="hyrun")
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         return output.pipe_closed()

@@ -9,6 +9,7 @@ from hyrun.errors import NotSupported
 
 from . import flags
 from .context import current
+from .narrowing import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +40,7 @@ def refuse(flag: str, command: str, why: str) -> NoReturn:
 
 def check(arguments: list[str]) -> None:
     """Say by name which of docker's flags is missing here; any other mistake is Typer's to explain."""
-    index = 0
-    while index < len(arguments) and arguments[index][:1] == "-":
-        index += 2 if arguments[index] == "--root" else 1
-    command, *rest = arguments[index:] or [""]
+    command, *rest = words(arguments) or [""]
     if command in ("container", "image", "volume") and rest:
         command = f"{command} {rest.pop(0)}"
     word = command.removeprefix("container ").removeprefix("image ")
