@@ -1,5 +1,6 @@
 """The command line under test, with a store of its own, and what it may leave behind."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -156,6 +157,15 @@ class Hyrun:
                     names[:] = []
                 found.update(os.path.join(directory, name) for name in (*names, *files) if name != "events.log")
         return found
+
+
+def open_files(pid: int) -> list[str]:
+    """Return where the descriptors of a process lead; those that it closes meanwhile are left out."""
+    found = []
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return found
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

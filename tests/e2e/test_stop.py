@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.command import PATIENCE, Hyrun, runs, until
+from e2e.command import PATIENCE, Hyrun, open_files, runs, until
 from hyrun import container_list
 from hyrun.container_record import Record
 from hyrun.store import Store
@@ -64,7 +64,7 @@ def test_wait_prints_the_status(hyrun: Hyrun) -> None:
 def test_wait_knows_the_status_of_one_with_rm(hyrun: Hyrun) -> None:
     detached(hyrun, "one", OBEDIENT, "--rm")
     waiting = hyrun.start("wait", "one")
-    until(lambda: any("pidfd" in os.readlink(f"/proc/{waiting.pid}/fd/{n}") for n in _fds(waiting.pid)), "it waits")
+    until(lambda: any("pidfd" in link for link in open_files(waiting.pid)), "it waits")
     hyrun("kill", "-s", "TERM", "one")
     assert waiting.communicate(timeout=PATIENCE) == ("5\n", "")
 
@@ -164,10 +164,6 @@ def test_events_of_a_life(hyrun: Hyrun) -> None:
     hyrun("rm", "one")
     seen = hyrun.lines("events", "--since", "0", "--until", "0s", "--format", "{{.Action}}")
     assert seen == ["create", "start", "kill", "die", "stop", "destroy"]
-
-
-def _fds(pid: int) -> list[str]:
-    return os.listdir(f"/proc/{pid}/fd")
 
 
 def _record(hyrun: Hyrun, name: str) -> Record:
