@@ -233,7 +233,7 @@ def test_detach_keys_leave_a_command_that_goes_on_with_its_terminal(hyrun: Hyrun
     ticks = Path(hyrun.inspect("web")["Mounts"][0]["Source"]) / "ticks"
     size = ticks.stat().st_size
     until(lambda: ticks.stat().st_size > size, "it goes on")
-    (left,) = [pid for pid in _commands() if b"--detach-keys\0ctrl-x,x\0web" in _commands()[pid]]
+    (left,) = [pid for pid, line in _commands().items() if b"--detach-keys\0ctrl-x,x\0web" in line]
     assert os.getsid(left) == left
     until(lambda: len({*open_files(left), "/dev/null"}) == 2, "it holds the terminal and nothing else")
     hyrun("rm", "-f", "web")
