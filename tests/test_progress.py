@@ -65,6 +65,15 @@ def _on_a_terminal(work: str) -> str:
     return shown.decode() + output.decode()
 
 
+#: Before work that a meter counts: a tree of 3 MiB.
+_METERED = """
+from hyrun.progress import progress
+from hyrun import _core
+import os, tempfile
+with progress({mode!r}) as shown, tempfile.TemporaryDirectory() as tree:
+    open(tree + '/file', 'wb').write(bytes(3 << 20))
+    meter = _core.Meter()
+"""
 #: Waits until the bars have been drawn, and then once more.
 _DRAWN = """
     import threading, time
@@ -96,13 +105,7 @@ def test_work_that_is_done_at_once_shows_no_bar_and_loads_nothing_for_one() -> N
 
 def test_a_meter_is_read_while_its_call_goes_on() -> None:
     work = (
-        "from hyrun.progress import progress\n"
-        "from hyrun import _core\n"
-        "import os, tempfile\n"
-        "with progress({mode!r}) as shown, tempfile.TemporaryDirectory() as tree:\n"
-        "    open(tree + '/file', 'wb').write(bytes(3 << 20))\n"
-        "    meter = _core.Meter()\n"
-        "    shown.item('abc', 'Saving layer', lambda: 4 << 20)\n"
+        _METERED + "    shown.item('abc', 'Saving layer', lambda: 4 << 20)\n"
         "    shown.follow('abc', meter)\n"
         "    fd = os.open(tree, os.O_RDONLY)\n"
         "    _core.pack_layer(fd, os.open('/dev/null', os.O_WRONLY), meter=meter)\n"
@@ -120,13 +123,7 @@ def test_a_meter_is_read_while_its_call_goes_on() -> None:
 
 def test_a_step_aside_has_a_bar_of_its_own_and_no_part_in_the_sum() -> None:
     work = (
-        "from hyrun.progress import progress\n"
-        "from hyrun import _core\n"
-        "import os, tempfile\n"
-        "with progress({mode!r}) as shown, tempfile.TemporaryDirectory() as tree:\n"
-        "    open(tree + '/file', 'wb').write(bytes(3 << 20))\n"
-        "    meter = _core.Meter()\n"
-        "    shown.item('abc', 'Downloading', 100)\n"
+        _METERED + "    shown.item('abc', 'Downloading', 100)\n"
         "    shown.item('def', 'Downloading', 100)\n"
         "    shown.advance('abc', 100)\n"
         "    shown.aside('abc', 'Extracting', 4 << 20, meter)\n"

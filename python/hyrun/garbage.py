@@ -17,10 +17,9 @@ from .container_directory import try_lock
 from .errors import NotFound, StorageError
 from .image_config import parse_config
 from .image_users import configs, layers_in_use, layers_of, users
-from .images import read_record, record_path
+from .images import full_name, read_record, read_tag, record_path
 from .layers import DAMAGED, syncing
 from .locks import lock
-from .references import is_id_prefix
 from .staging import Trash, sweep
 from .store import Store, sync_directory
 
@@ -104,9 +103,8 @@ def mark(store: Store) -> tuple[set[str], set[str]] | None:
 def _without_record(store: Store) -> set[str]:
     """Return the images (hexadecimal) of names and containers that lost their record: a check makes it again."""
     wanted = {image[7:] for image in users(store) if image.startswith("sha256:")}
-    for tag in store.files("tags"):
-        wanted.add(_meant(store.path("tags", tag)))
-    return {name for name in wanted if name and not os.path.lexists(record_path(store, name))}
+    wanted.update(image for tag in store.files("tags") if (image := _meant(store, tag)))
+    return {name for name in wanted if not os.path.lexists(record_path(store, name))}
 
 
 def _layers_of_configuration(store: Store, name: str) -> list[str]:
@@ -132,20 +130,18 @@ def finish_removals(store: Store) -> None:
                 os.rename(hidden, record_path(store, name))
                 continue
             for tag in store.files("tags"):
-                if _meant(store.path("tags", tag)) == name:
+                if _meant(store, tag) == name:
                     unlink_missing_ok(store.path("tags", tag))
             unlink_missing_ok(store.path("blobs", "sha256", name))
         unlink_missing_ok(hidden)
 
 
-def _meant(tag: str) -> str:
-    """Return the image (hexadecimal) that the file of a tag names; "" for none."""
+def _meant(store: Store, file: str) -> str | None:
+    """Return the image (hexadecimal) that a file in ``tags`` names; None for none."""
     try:
-        with open(tag, "rb") as file:
-            text = file.read(80).decode("ascii", "replace").strip().removeprefix("sha256:")
-    except OSError:
-        return ""
-    return text if len(text) == 64 and is_id_prefix(text) else ""
+        return read_tag(store, full_name(file))
+    except StorageError:
+        return None
 
 
 def unlink_missing_ok(path: str) -> None:

@@ -18,7 +18,7 @@ from .errors import Conflict, InUse, InvalidArgument, NotFound, StorageError
 from .garbage import REMOVING, collect, sweep_now, unlink_missing_ok
 from .image_config import ImageConfig, Record, parse_config
 from .image_users import UNREADABLE, users
-from .images import HOST, lookup, read_record, read_tag, record_path, resolve, tag_path
+from .images import HOST, full_name, lookup, read_record, read_tag, record_path, resolve, tag_path
 from .layers import Layer, syncing
 from .locks import lock
 from .references import Reference, is_id_prefix, parse
@@ -227,7 +227,7 @@ def tags(store: Store) -> dict[str, list[Reference]]:
     """Return the references of all images by image id, sorted by name; a damaged tag is of no image."""
     found: dict[str, list[Reference]] = {}
     for name in sorted(_listed(store, "tags", "")):
-        full = name.replace("%2F", "/").replace("%25", "%")
+        full = full_name(name)
         try:
             reference, image = parse(full), read_tag(store, full)
         except (InvalidArgument, StorageError):

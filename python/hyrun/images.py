@@ -132,6 +132,11 @@ def tag_path(store: Store, full: str) -> str:
     return f"{store.root}/tags/{full.replace('%', '%25').replace('/', '%2F')}"
 
 
+def full_name(file: str) -> str:
+    """Return the full reference that the name of such a file stands for."""
+    return file.replace("%2F", "/").replace("%25", "%")
+
+
 def read_tag(store: Store, full: str) -> str | None:
     """Return the id in hexadecimal that a full reference means, or None."""
     try:
@@ -153,17 +158,18 @@ def read_record(store: Store, name: str) -> Record:
     """Return the record of the image ``name`` (hexadecimal id), as it was checked when it was written."""
     from ._core import parse_json
 
+    what = f"record of image sha256:{name}"
     try:
         with open(record_path(store, name), "rb", buffering=0) as file:
-            record: Record = parse_json(file.read())
+            record: Record | None = parse_json(file.read())
     except FileNotFoundError:
         raise NotFound(f"no image sha256:{name} here: it was removed; hyrun load it again") from None
-    except (ValueError, OSError):
-        record = {}  # type: ignore[typeddict-item]
+    except OSError as error:
+        raise StorageError(f"{what}: {error.strerror}") from None
+    except ValueError:
+        record = None
     if not isinstance(record, dict) or record.get("id") != f"sha256:{name}" or not _is_whole(record):
-        raise StorageError(
-            f"record of image sha256:{name} is damaged: hyrun system check --repair, or load the image again"
-        )
+        raise StorageError(f"{what} is damaged: hyrun system check --repair, or load the image again")
     return record
 
 
@@ -174,8 +180,8 @@ def _is_whole(record: Record) -> bool:
 
 def _with_digest(store: Store, digest: str) -> str | None:
     """Return the id of the image whose manifest, or index, has that digest: it says more than the name before it."""
-    for file in _listed(store, "tags"):
-        if file.endswith(f"@{digest}") and (found := read_tag(store, file.replace("%2F", "/").replace("%25", "%"))):
+    for file in store.files("tags"):
+        if file.endswith(f"@{digest}") and (found := read_tag(store, full_name(file))):
             return found
     for name in _with_prefix(store, ""):
         try:
@@ -187,11 +193,4 @@ def _with_digest(store: Store, digest: str) -> str | None:
 
 
 def _with_prefix(store: Store, prefix: str) -> list[str]:
-    return sorted(name[:-5] for name in _listed(store, "images") if name.startswith(prefix) and len(name) == 69)
-
-
-def _listed(store: Store, directory: str) -> list[str]:
-    try:
-        return os.listdir(f"{store.root}/{directory}")
-    except FileNotFoundError:
-        return []
+    return sorted(name[:-5] for name in store.files("images") if name.startswith(prefix) and len(name) == 69)

@@ -29,7 +29,7 @@ _GO_TYPES = (
 )
 
 
-class Map(dict):  # type: ignore[type-arg]
+class Map(dict["str", "Any"]):
     """A Go map among structs: a key that it does not have is no mistake. ``Map(None)`` is the nil map, null in JSON."""
 
     __slots__ = ("nil",)

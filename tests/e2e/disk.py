@@ -97,6 +97,10 @@ class Disk:
         assert "Traceback" not in result.stderr, result.stderr
         return result
 
+    def stored(self, pattern: str) -> list[str]:
+        """Return the paths in the store that match a shell's pattern: outside of the namespace there is none."""
+        return self.run("sh", "-c", f"ls -d {self.mountpoint}/root/{pattern}").stdout.split()
+
     def hyrun(self, *arguments: object, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run `hyrun` on the store of the disk; it must end with ``code`` (None: whatever it is)."""
         result = self.run(*COMMAND, *arguments)

@@ -68,7 +68,8 @@ def _repair(store: Store, report: Report) -> None:
                 if done is None:
                     finding.advice = ""
             except (OSError, HyrunError) as error:
-                finding.advice = finding.advice or f"{error}: make that possible, then repair again"
+                instead = f", or {finding.advice}" if finding.advice else ""
+                finding.advice = f"{error}: make that possible and repair again{instead}"
         leftovers.collect(store)
         left = {finding.name for finding in leftovers.find(store)}
         for finding in report.findings:

@@ -16,7 +16,7 @@ from hyrun.garbage import unlink_missing_ok
 from hyrun.image_config import Record, digest_hex, parse_config
 from hyrun.image_store import make_record
 from hyrun.image_users import users
-from hyrun.images import read_record, read_tag, record_path, tag_path
+from hyrun.images import full_name, read_record, read_tag, record_path, tag_path
 from hyrun.references import parse
 from hyrun.store import Store, write_atomic
 
@@ -65,7 +65,7 @@ class Images:
         for file in sorted(self.store.files("tags")):
             if file.startswith("."):
                 continue
-            full = file.replace("%2F", "/").replace("%25", "%")
+            full = full_name(file)
             image: str | None = None
             try:
                 shown = parse(full).familiar()
@@ -105,9 +105,6 @@ class Images:
                 continue
             except StorageError:
                 yield self._damaged(name, "its record cannot be read")
-                continue
-            except OSError as error:
-                yield self._damaged(name, f"its record cannot be read: {error.strerror}")
                 continue
             rebuilt = self._rebuilt(name)
             if rebuilt is not None and not _agree(record, rebuilt):

@@ -73,11 +73,14 @@ def _check(store: Store, layer: str, meter: _core.Meter) -> Finding | None:
 
 
 def _unpacked_again(store: Store, layer: str) -> bool:
-    """Unpack a layer from its compressed bytes if those were kept and are whole; the diff id tells."""
+    """Unpack a layer from its compressed bytes if those were kept and are whole; the diff id tells.
+
+    OSError, of a full disk say, leaves the layer and those bytes for the next repair.
+    """
     path = store.path("layers", layer, "blob")
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return False
     try:
         digest = f"sha256:{digest_of(path)}"
@@ -91,7 +94,7 @@ def _unpacked_again(store: Store, layer: str) -> bool:
             keep=path,
             replace=True,
         )
-    except (OSError, StorageError):
+    except StorageError:
         return False
     finally:
         os.close(fd)

@@ -116,10 +116,9 @@ def main(arguments: list[str]) -> int:
             return output.pipe_closed()
         raise
     except typer.TyperException as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            output.message(error.format_message())
-        else:
-            output.message(_explained(error))
+        # Without: no command was given, and Typer has shown the help instead.
+        if text := error.format_message().strip():
+            output.message(_explained(error, text))
         return USAGE
     except (typer.Abort, KeyboardInterrupt):
         return 130
@@ -132,12 +131,12 @@ def main(arguments: list[str]) -> int:
         return getattr(error, "exit_code", USAGE) if current.exit_with_cause else 1
 
 
-def _explained(error: typer.TyperException) -> str:
+def _explained(error: typer.TyperException, text: str) -> str:
     """Return Typer's words for what it could not parse as one line, with the command they are about."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "hyrun"
     command = f"{path}: ".removeprefix("hyrun: ").removeprefix("hyrun ")
-    text = error.format_message().strip().rstrip(".")
+    text = text.rstrip(".")
     return f"hyrun: {command}{text[:1].lower()}{text[1:]}: see {path} --help"
 
 

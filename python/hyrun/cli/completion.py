@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from hyrun.images import HOST
+from hyrun.images import HOST, full_name
 from hyrun.store import Store
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ def images(ctx: typer.Context, incomplete: str) -> list[str]:
     names = set()
     for name in _names(_store(ctx), "tags"):
         try:
-            familiar = parse(name.replace("%2F", "/").replace("%25", "%")).familiar()
+            familiar = parse(full_name(name)).familiar()
         except HyrunError:
             continue
         if "@" in familiar and "@" not in incomplete:
