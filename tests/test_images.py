@@ -7,47 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner, Result
 
 from hyrun import image_store
 from hyrun.archives.loading import load
-from hyrun.changes import apply
-from hyrun.cli.images import register
 from hyrun.errors import Conflict, InUse, InvalidArgument, NotFound, StorageError
-from hyrun.image_config import Config
 from hyrun.image_inspect import view
 from hyrun.image_store import remove, tag_image
 from hyrun.images import lookup
-from hyrun.platforms import machine, rank, runnable
 from hyrun.store import Store
-from support.images import docker_archive, oci_layout, sha256, tar_bytes
+from support.images import oci_layout, sha256
+from support.loaded import BASE, OTHER, TOP, container, layers, loaded, run_command
 
-BASE = tar_bytes([("base", b"")])
-TOP = tar_bytes([("top", b"")])
-OTHER = tar_bytes([("other", b"")])
-
-
-@pytest.fixture
-def loaded(store: Store, tmp_path: Path) -> dict[str, str]:
-    """Two images that share a layer: ids by name."""
-    ids = {
-        "one:1": docker_archive(tmp_path / "1.tar", [BASE, TOP], {"Labels": {"a": "b"}}, ["one:1"]),
-        "two:latest": docker_archive(tmp_path / "2.tar", [BASE, OTHER], {"Cmd": ["ls"]}, ["two"]),
-    }
-    load(store, str(tmp_path / "1.tar"))
-    load(store, str(tmp_path / "2.tar"))
-    return ids
-
-
-def layers(store: Store) -> set[str]:
-    return {f"sha256:{name}" for name in os.listdir(store.path("layers"))}
-
-
-def container(store: Store, image: str, name: str = "web") -> None:
-    directory = Path(store.path("containers", "c" * 64))
-    directory.mkdir()
-    (directory / "config.json").write_text(json.dumps({"Image": image, "Name": name}))
+__all__ = ["loaded"]
 
 
 def test_an_image_is_found_by_reference_id_and_beginning_of_an_id(store: Store, loaded: dict[str, str]) -> None:
@@ -252,7 +223,7 @@ def test_a_container_that_says_nothing_stops_removal_but_not_the_list(store: Sto
     (directory / "config.json").write_text("")
     with pytest.raises(StorageError, match="hyrun rm c"):
         remove(store, "two")
-    assert len(hyrun("images").stdout.splitlines()) == 3
+    assert len(run_command("images").stdout.splitlines()) == 3
 
 
 def test_a_container_that_is_being_made_does_not_stop_removal(store: Store, loaded: dict[str, str]) -> None:
@@ -288,184 +259,3 @@ def test_inspect_has_the_names_and_shapes_of_docker(store: Store, tmp_path: Path
     assert shown["GraphDriver"]["Name"] == "overlay2"
     assert shown["GraphDriver"]["Data"]["UpperDir"] == store.path("layers", sha256(TOP)[7:], "diff")
     assert shown["Size"] == len(BASE) + len(TOP)
-
-
-# The command line.
-
-
-def hyrun(*arguments: str, data: bytes | None = None) -> Result:
-    app = typer.Typer()
-    register(app)
-    return CliRunner().invoke(app, arguments, input=data)
-
-
-def test_the_list_has_the_columns_of_docker(store: Store, loaded: dict[str, str]) -> None:
-    lines = hyrun("images").stdout.splitlines()
-    assert lines[0].split("  ")[0] == "REPOSITORY"
-    assert lines[0].replace("IMAGE ID", "ID").split() == ["REPOSITORY", "TAG", "ID", "CREATED", "SIZE"]
-    assert sorted(line.split()[:3] for line in lines[1:]) == [
-        ["one", "1", loaded["one:1"][7:19]],
-        ["two", "latest", loaded["two:latest"][7:19]],
-    ]
-    assert all("years ago" in line and "kB" in line for line in lines[1:])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        ([], ["one:1", "two:latest"]),
-        (["two"], ["two:latest"]),
-        (["two:2"], []),
-        (["-f", "label=a"], ["one:1"]),
-        (["-f", "label=a=c"], []),
-        (["-f", "reference=t*"], ["two:latest"]),
-        (["-f", "reference=t*", "-f", "reference=*:1"], ["one:1", "two:latest"]),
-        (["-f", "dangling=true"], []),
-        (["-f", "dangling=false"], ["one:1", "two:latest"]),
-        (["-f", "until=24h"], ["one:1", "two:latest"]),
-        (["-f", "until=2000-01-01"], []),
-        (["-f", "before=one:1"], []),
-    ],
-)
-def test_the_list_is_filtered(store: Store, loaded: dict[str, str], arguments: list[str], names: list[str]) -> None:
-    result = hyrun("images", "--format", "{{.Repository}}:{{.Tag}}", *arguments)
-    assert sorted(result.stdout.splitlines()) == names
-
-
-@pytest.mark.parametrize(
-    "filter_",
-    [
-        "nonsense=1",
-        "label",
-        "dangling=maybe",
-        "until=tomorrow",
-        "until=\N{ARABIC-INDIC DIGIT THREE}",
-        "until=99999999999999999999",
-        "until=999999999999h",
-        "before=none",
-    ],
-)
-def test_filters_that_mean_nothing_are_errors(store: Store, loaded: dict[str, str], filter_: str) -> None:
-    assert isinstance(hyrun("images", "-f", filter_).exception, (InvalidArgument, NotFound))
-
-
-def test_quiet_prints_ids(store: Store, loaded: dict[str, str]) -> None:
-    assert hyrun("images", "-q", "--no-trunc", "one").stdout == loaded["one:1"] + "\n"
-    assert hyrun("image", "ls", "-q", "one").stdout == loaded["one:1"][7:19] + "\n"
-
-
-def test_an_image_without_names_is_listed_as_none(store: Store, tmp_path: Path) -> None:
-    image_id = docker_archive(tmp_path / "a.tar", [BASE])
-    assert hyrun("load", "-i", str(tmp_path / "a.tar")).stdout == f"Loaded image ID: {image_id}\n"
-    assert hyrun("images", "--digests").stdout.splitlines()[1].split()[:4] == [
-        "<none>",
-        "<none>",
-        "<none>",
-        image_id[7:19],
-    ]
-    assert hyrun("images", "-q", "-f", "dangling=true").stdout == image_id[7:19] + "\n"
-
-
-def test_inspect_prints_what_it_found_and_fails_for_the_rest(store: Store, loaded: dict[str, str]) -> None:
-    result = hyrun("image", "inspect", "two", "three")
-    assert [item["Id"] for item in json.loads(result.stdout)] == [loaded["two:latest"]]
-    assert "no image three:latest here" in result.stderr
-    assert result.exit_code == 1
-    assert hyrun("image", "inspect", "-f", "{{json .Config.Cmd}}", "two").stdout == '["ls"]\n'
-
-
-def test_rmi_with_force_of_what_is_not_there_is_no_failure(store: Store, loaded: dict[str, str]) -> None:
-    result = hyrun("rmi", "-f", "three", "two")
-    assert result.exit_code == 0
-    assert "three" in result.stderr
-    assert "Untagged: two:latest" in result.stdout
-
-
-def test_rmi_goes_on_after_a_name_that_is_not_there(store: Store, loaded: dict[str, str]) -> None:
-    result = hyrun("rmi", "three", "two")
-    assert result.exit_code == 1
-    assert "no image three:latest" in result.stderr
-    assert result.stdout.startswith("Untagged: two:latest\n")
-
-
-def test_import_and_tag(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "rootfs.tar").write_bytes(BASE)
-    image_id = hyrun(
-        "import", "-c", 'ENTRYPOINT ["sh"]', "-m", "why", str(tmp_path / "rootfs.tar"), "mine"
-    ).stdout.strip()
-    assert hyrun("tag", "mine", "yours:1").exit_code == 0
-    assert lookup(store, "yours:1").id == image_id
-    assert lookup(store, "mine").config == {"Entrypoint": ["sh"]}
-
-
-@pytest.mark.parametrize("command", ["load", "import", "images", "tag", "rmi", "image", "image inspect", "image ls"])
-def test_help_has_an_example(command: str) -> None:
-    assert "Example: " in hyrun(*command.split(), "--help").stdout
-
-
-# --change and platforms.
-
-
-@pytest.mark.parametrize(
-    ("changes", "config"),
-    [
-        (['CMD ["a", "b c"]'], {"Cmd": ["a", "b c"]}),
-        (["CMD a b"], {"Cmd": ["/bin/sh", "-c", "a b"]}),
-        (['entrypoint ["x"]'], {"Entrypoint": ["x"]}),
-        (["ENV A=1 B='two words'", "ENV A=3"], {"Env": ["A=3", "B=two words"]}),
-        (["ENV A the rest of it"], {"Env": ["A=the rest of it"]}),
-        (
-            ["ENV A=1", "ENV B=$A-${A}-${C:-d}", "ENV C='$A' D=\\$A"],
-            {"Env": ["A=1", "B=1-1-d", "C=$A", "D=$A"]},
-        ),
-        (
-            ["EXPOSE 80 53/udp 90-91"],
-            {"ExposedPorts": {"80/tcp": {}, "53/udp": {}, "90/tcp": {}, "91/tcp": {}}},
-        ),
-        (['LABEL a=b "c d"="e f"'], {"Labels": {"a": "b", "c d": "e f"}}),
-        (["STOPSIGNAL SIGINT"], {"StopSignal": "SIGINT"}),
-        (["USER app:staff"], {"User": "app:staff"}),
-        (["VOLUME /a /b", 'VOLUME ["/c d"]'], {"Volumes": {"/a": {}, "/b": {}, "/c d": {}}}),
-        (["WORKDIR /a", "WORKDIR b/../c"], {"WorkingDir": "/a/c"}),
-    ],
-)
-def test_changes(changes: list[str], config: Config) -> None:
-    assert apply({}, changes) == config
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "",
-        "CMD",
-        "RUN ls",
-        "ENV A",
-        "ENV =x",
-        "EXPOSE x",
-        "EXPOSE 0",
-        "EXPOSE 70000",
-        "EXPOSE 9-8",
-        "LABEL 'x",
-        "USER a b",
-        "CMD a\0b",
-        'VOLUME [""]',
-    ],
-)
-def test_changes_that_mean_nothing(change: str) -> None:
-    with pytest.raises(InvalidArgument, match="change"):
-        apply({}, [change])
-
-
-def test_changes_leave_the_configuration_they_start_from_alone() -> None:
-    start: Config = {"Env": ["A=1"], "Labels": {"a": "b"}, "Volumes": {"/a": {}}}
-    apply(start, ["ENV B=2", "LABEL c=d", "VOLUME /b"])
-    assert start == {"Env": ["A=1"], "Labels": {"a": "b"}, "Volumes": {"/a": {}}}
-
-
-def test_the_platform_of_this_machine_is_the_best_one() -> None:
-    assert rank("linux", machine(), "") == 0
-    assert rank("", "", "") == 0
-    assert rank("windows", machine(), "") is None
-    assert rank("linux", "nonsense", "") is None
-    for other in runnable()[1:]:
-        assert (rank("linux", other, "") or 0) > (rank("linux", machine(), "v1") or 0)

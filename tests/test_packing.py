@@ -1,7 +1,5 @@
 """Layers, packed from real trees; read back by hyrun, GNU tar, bsdtar and umoci."""
 
-import gzip
-import hashlib
 import io
 import os
 import shutil
@@ -10,115 +8,28 @@ import subprocess
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from hyrun import _core
 from hyrun.errors import StorageError
 from support.nodes import NAMES, Node, add_socket, listing, make, nodes
+from support.packing import EVERYTHING, MIXED, SETTINGS, directory, fresh, packed, plain_of, tree, unpacked
+
+__all__ = ["fresh", "tree"]
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 and not os.environ.get("HYRUN_MUST_WORK"), reason="owners and devices need root"
 )
 
-_SETTINGS = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-#: One of everything, for the programs that are too slow to be asked often.
-EVERYTHING = [
-    Node(b"a", "directory", b"", 0o2755, 1000, 1_234_567_890_123_456_789, ("user.colour",)),
-    Node(b"a/b", "file", b"content", 0o4755, 1000, 1_234_567_890_000_000_001, ("security.capability", "user.colour")),
-    Node(b"a/c.d", "symlink", b"../nowhere", 0, 5, 7_000_000_000, ()),
-    Node(b"a/" + b"i" * 120, "directory", b"", 0o700, 2**31, 0, ()),
-    Node(b"a/" + b"i" * 120 + b"/-e", "file", b"x" * 5000, 0o600, 0, -2_000_000_000, ()),
-    Node(b"b", "fifo", b"", 0o640, 0, 1, ()),
-    Node("gä".encode(), "file", b"utf-8", 0o644, 0, 10**18, ()),
-    Node(b" f\n", "link", b"", 0, 0, 0, ()),
-    Node(b"-e", "file", b"", 0o1000, 0o10000000, 10**18, ()),
-]
-
-#: What shrinks and what does not, in more than one piece of a gzip member.
-MIXED = os.urandom(700_000) + b"line\n" * 500_000 + os.urandom(600_000)
-
-
-def plain_of(data: bytes, compression: object) -> bytes:
-    """Return what other programs than hyrun read."""
-    if compression == "zstd":
-        return subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout
-    return gzip.decompress(data) if compression == "gzip" else data
-
-
-def packed(tree: Path, **options: object) -> bytes:
-    """Return the tar of a tree, after a look at what the function says of it."""
-    with tempfile.TemporaryFile() as file:
-        descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            result = _core.pack_layer(descriptor, file.fileno(), **options)  # type: ignore[arg-type]
-        finally:
-            os.close(descriptor)
-        file.seek(0)
-        data = file.read()
-    assert result.digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
-    assert result.compressed_size == len(data)
-    plain = plain_of(data, options.get("compression"))
-    assert result.diff_id == f"sha256:{hashlib.sha256(plain).hexdigest()}"
-    assert result.size == len(plain)
-    return data
-
-
-def unpacked(data: bytes, target: Path, recipe: Path | None = None, *, threads: bool = False) -> Path:
-    """Unpack a tar into a new directory. A stream has threads whatever its length."""
-    target.mkdir()
-    with tempfile.TemporaryFile() as file:
-        file.write(data)
-        file.seek(0)
-        offset = None if threads else 0
-        _core.unpack_layer(file.fileno(), str(target), offset=offset, recipe=None if recipe is None else str(recipe))
-    return target
-
-
-both_ways = pytest.mark.parametrize("threads", [False, True], ids=["one thread", "several"])
-
-
-def assembled(recipe: Path, tree: Path, **options: str) -> bytes:
-    """Return the tar that a layer was unpacked from."""
-    descriptors = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (recipe, tree)]
-    try:
-        with tempfile.TemporaryFile() as file:
-            _core.assemble_layer(*descriptors, file.fileno(), **options)
-            file.seek(0)
-            return file.read()
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Path]:
-    """A directory for many trees."""
-    yield tmp_path
-    subprocess.run(["rm", "-rf", str(tmp_path)], check=True)
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """An empty tree."""
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    return tree
-
-
-def directory(fresh: Path) -> Path:
-    return Path(tempfile.mkdtemp(dir=fresh))
-
 
 # Round trips
 
 
-@_SETTINGS
+@SETTINGS
 @given(described=nodes("file directory symlink fifo device link whiteout opaque"))
 def test_a_packed_layer_is_unpacked_as_the_same_tree(fresh: Path, described: list[Node]) -> None:
     top = directory(fresh)
@@ -131,7 +42,7 @@ def test_a_packed_layer_is_unpacked_as_the_same_tree(fresh: Path, described: lis
     assert packed(copy) == data
 
 
-@_SETTINGS
+@SETTINGS
 @given(described=nodes())
 def test_python_reads_every_name_type_and_time(fresh: Path, described: list[Node]) -> None:
     tree = directory(fresh)
@@ -185,10 +96,10 @@ def test_names_that_are_no_text_survive_gnu_tar(tmp_path: Path) -> None:
 
 def test_the_order_of_creation_does_not_matter(tmp_path: Path) -> None:
     trees = [tmp_path / "one", tmp_path / "two"]
-    for tree, names in zip(trees, (NAMES, NAMES[::-1]), strict=True):
-        tree.mkdir()
-        make(tree, [Node(name, "file", b"same", 0o644, 0, 5, ()) for name in names])
-        os.utime(tree, ns=(0, 0))
+    for top, names in zip(trees, (NAMES, NAMES[::-1]), strict=True):
+        top.mkdir()
+        make(top, [Node(name, "file", b"same", 0o644, 0, 5, ()) for name in names])
+        os.utime(top, ns=(0, 0))
     assert packed(trees[0]) == packed(trees[1])
 
 
@@ -386,116 +297,3 @@ def test_holes_are_zeros_in_the_archive_and_holes_again_in_the_layer(tmp_path: P
     copy = unpacked(packed(tree), tmp_path / "copy")
     assert (copy / "sparse").read_bytes() == (tree / "sparse").read_bytes()
     assert (copy / "sparse").stat().st_blocks * 512 < 1 << 20
-
-
-# Recipes
-
-
-def archive(form: int, described: list[Node]) -> bytes:
-    """Return the tar of a program that writes names in any order and more than once."""
-    output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w", format=form, errors="surrogateescape") as tar:
-        for node in described:
-            member = tarfile.TarInfo(os.fsdecode(node.path))
-            member.uname, member.mode, member.mtime = "somebody", node.mode, abs(node.mtime) // 10**10
-            if node.kind == "directory":
-                member.type = tarfile.DIRTYPE
-            elif node.kind == "symlink":
-                member.type, member.linkname = tarfile.SYMTYPE, "b"
-            elif node.kind == "link":
-                member.type, member.linkname = tarfile.LNKTYPE, "a"
-            elif node.kind == "whiteout":
-                member.name = os.fsdecode(os.path.join(os.path.dirname(node.path), b".wh.a"))
-            else:
-                member.size = len(node.content)
-            tar.addfile(member, io.BytesIO(node.content if member.size else b""))
-    return output.getvalue()
-
-
-_SHORT = [name for name in NAMES if len(name) < 100]
-
-
-@_SETTINGS
-@given(described=nodes("file file directory symlink link whiteout"))
-@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-@both_ways
-def test_a_foreign_layer_is_written_again_byte_for_byte(
-    fresh: Path, form: int, threads: bool, described: list[Node]
-) -> None:
-    data = archive(form, described) + b"something behind the end"
-    top = directory(fresh)
-    try:
-        tree = unpacked(data, top / "diff", top, threads=threads)
-    except StorageError:
-        return  # a link to what is not there, say
-    assert assembled(top, tree) == data
-    assert gzip.decompress(assembled(top, tree, compression="gzip")) == data
-
-
-@both_ways
-def test_what_a_later_entry_replaced_is_still_written_again(tmp_path: Path, threads: bool) -> None:
-    def file(path: bytes, content: bytes) -> Node:
-        return Node(path, "file", content, 0o644, 0, 0, ())
-
-    def kind(path: bytes, kind: str) -> Node:
-        return Node(path, kind, b"", 0o755, 0, 0, ())
-
-    data = archive(
-        tarfile.GNU_FORMAT,
-        [
-            *(file(b"a", b"first"), file(b"a", b"second"), kind(b"a", "directory"), file(b"a/b", b"third")),
-            *(file(b"a/c", b"fourth"), file(b"a/b", b"fifth"), kind(b"a", "symlink"), file(b"d", b"sixth")),
-            *(kind(b"a", "directory"), file(b"a/b", b"seventh"), file(b"a/e", b"eighth"), kind(b"d", "symlink")),
-        ],
-    )
-    tree = unpacked(data, tmp_path / "diff", tmp_path, threads=threads)
-    assert sorted(path.name for path in tree.rglob("*")) == ["a", "b", "d", "e"]
-    assert assembled(tmp_path, tree) == data
-
-
-def test_gnu_s_sparse_files_are_written_again(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    with open(source / "sparse", "wb") as file:
-        for position in range(0, 40 << 20, 1 << 20):
-            file.seek(position)
-            file.write(b"island")
-        file.truncate(50 << 20)
-    command = ["tar", "-C", str(source), "--sparse", "--format=gnu", "-cf", "-", "."]
-    data = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-    assert len(data) < 1 << 20
-    tree = unpacked(data, tmp_path / "diff", tmp_path)
-    assert assembled(tmp_path, tree) == data
-
-
-def test_a_changed_tree_does_not_fit_its_recipe(tmp_path: Path) -> None:
-    data = archive(tarfile.GNU_FORMAT, [Node(b"a", "file", b"content", 0o644, 0, 0, ())])
-    tree = unpacked(data, tmp_path / "diff", tmp_path)
-    (tree / "a").write_bytes(b"CONTENT")
-    assert assembled(tmp_path, tree) != data
-    (tree / "a").write_bytes(b"cut")
-    with pytest.raises(StorageError, match="recipe"):
-        assembled(tmp_path, tree)
-    (tree / "a").unlink()
-    (tree / "a").symlink_to("/etc/passwd")
-    with pytest.raises(StorageError, match="recipe"):
-        assembled(tmp_path, tree)
-
-
-@pytest.mark.parametrize("keep", [0, 5, 30, -1])
-def test_a_recipe_that_is_cut_off_is_refused(tmp_path: Path, keep: int) -> None:
-    data = archive(tarfile.GNU_FORMAT, [Node(b"a", "file", b"content", 0o644, 0, 0, ())])
-    tree = unpacked(data, tmp_path / "diff", tmp_path)
-    recipe = tmp_path / "recipe"
-    recipe.write_bytes(recipe.read_bytes()[:keep] if keep >= 0 else b"x" + recipe.read_bytes()[1:])
-    with pytest.raises(StorageError):
-        assembled(tmp_path, tree)
-
-
-def test_a_recipe_is_small(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    make(tree, [Node(b"%d" % number, "file", b"x", 0o644, 0, 0, ()) for number in range(500)])
-    data = packed(tree)
-    unpacked(data, tmp_path / "diff", tmp_path)
-    assert (tmp_path / "recipe").stat().st_size < len(data) // 20

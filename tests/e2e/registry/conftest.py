@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from e2e.command import Hyrun
 from e2e.registries import Content
 from support import images
 from support.faults import Faults
@@ -45,3 +46,20 @@ def faults(plain: Registry) -> Iterator[Faults]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture
+def box(hyrun: Hyrun, plain: Registry) -> Iterator[str]:
+    """The name of the image; afterwards nothing of a download is left."""
+    yield f"{plain.host}/team/box:1"
+    assert not (hyrun.root / "partial").exists() or hyrun.left("partial") == set()
+
+
+@pytest.fixture
+def pulled(hyrun: Hyrun, plain: Registry, content: Content) -> str:
+    """An image that was pulled from the registry, with the bytes of all of its layers."""
+    # The base came with archives, without a registry's bytes: of this store it is not kept.
+    for name in hyrun.lines("images", "-q"):
+        hyrun("rmi", "-f", name)
+    hyrun("pull", "-q", f"{plain.host}/team/box:1")
+    return f"{plain.host}/team/box:1"

@@ -1,42 +1,22 @@
 """`hyrun push` to a real registry, and to one that fails."""
 
 import json
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from e2e.command import Hyrun
-from e2e.registries import Content, layer_digests
+from e2e.registries import Content, layer_digests, pushed
 from support import images
 from support.faults import Answer, Faults, Request, Rule, cut_request, header, status
 from support.registry import Registry
 
 
-@pytest.fixture
-def pulled(hyrun: Hyrun, plain: Registry, content: Content) -> str:
-    """An image that was pulled from the registry, with the bytes of all of its layers."""
-    # The base came with archives, without a registry's bytes: of this store it is not kept.
-    for name in hyrun.lines("images", "-q"):
-        hyrun("rmi", "-f", name)
-    hyrun("pull", "-q", f"{plain.host}/team/box:1")
-    return f"{plain.host}/team/box:1"
-
-
-def _pushed(hyrun: Hyrun, pulled: str, target: str) -> str:
-    hyrun("tag", pulled, target)
-    result = hyrun("push", target)
-    assert result.stdout == f"{target}\n"
-    return result.stderr
-
-
 def test_the_manifest_is_the_same_everywhere(hyrun: Hyrun, plain: Registry, pulled: str, tmp_path: Path) -> None:
     other = Registry(tmp_path / "other")
     try:
-        said = _pushed(hyrun, pulled, f"{other.host}/copies/box:2")
+        said = pushed(hyrun, pulled, f"{other.host}/copies/box:2")
         digest = plain.digest("team/box:1")
         assert other.digest("copies/box:2") == digest
         assert said.startswith(f"The push refers to repository [{other.host}/copies/box]\n")
@@ -55,14 +35,14 @@ def test_the_manifest_is_the_same_everywhere(hyrun: Hyrun, plain: Registry, pull
 def test_a_docker_manifest_stays_one(hyrun: Hyrun, plain: Registry, content: Content, pulled: str) -> None:
     plain.put(content.layout, "push/docker:1", "--format", "v2s2")
     hyrun("pull", "-q", f"{plain.host}/push/docker:1")
-    _pushed(hyrun, f"{plain.host}/push/docker:1", f"{plain.host}/push/docker-copy:1")
+    pushed(hyrun, f"{plain.host}/push/docker:1", f"{plain.host}/push/docker-copy:1")
     assert plain.digest("push/docker-copy:1") == plain.digest("push/docker:1")
 
 
 def test_layers_of_a_neighbour_are_mounted(hyrun: Hyrun, faults: Faults, plain: Registry, pulled: str) -> None:
     here = f"{faults.host}/team/box:1"
     hyrun("tag", pulled, here)
-    said = _pushed(hyrun, here, f"{faults.host}/mounted/box:1")
+    said = pushed(hyrun, here, f"{faults.host}/mounted/box:1")
     assert said.count(": Mounted from team/box\n") == 3
     assert not [request for request in faults.asked("PATCH|PUT .*/uploads/") if len(request.body) > 10_000]
     assert plain.digest("mounted/box:1") == plain.digest("team/box:1")
@@ -74,13 +54,13 @@ def test_a_registry_that_does_not_mount_gets_the_bytes(
     here = f"{faults.host}/team/box:1"
     hyrun("tag", pulled, here)
     faults.on("POST .*mount=", status(405))
-    said = _pushed(hyrun, here, f"{faults.host}/unmounted/box:1")
+    said = pushed(hyrun, here, f"{faults.host}/unmounted/box:1")
     assert said.count(": Pushed\n") == 3
     assert plain.digest("unmounted/box:1") == plain.digest("team/box:1")
 
 
 def test_the_manifest_goes_last(hyrun: Hyrun, faults: Faults, pulled: str) -> None:
-    _pushed(hyrun, pulled, f"{faults.host}/order/box:1")
+    pushed(hyrun, pulled, f"{faults.host}/order/box:1")
     changes = [request for request in faults.requests if request.method not in ("GET", "HEAD")]
     assert [request.path for request in changes if request.method == "PUT"][-1] == "/v2/order/box/manifests/1"
     assert changes[-1].path == "/v2/order/box/manifests/1"
@@ -88,7 +68,7 @@ def test_the_manifest_goes_last(hyrun: Hyrun, faults: Faults, pulled: str) -> No
 
 def test_connections_serve_one_exchange_after_the_other(hyrun: Hyrun, faults: Faults, pulled: str) -> None:
     for number in range(5):
-        _pushed(hyrun, pulled, f"{faults.host}/calm{number}/box:1")
+        pushed(hyrun, pulled, f"{faults.host}/calm{number}/box:1")
     # Three layers, which the registry then mounts from there, and a configuration each time. A connection that was
     # still busy would have had them begun twice.
     assert len(faults.asked("POST .*/uploads/$")) == 3 + 5
@@ -98,7 +78,7 @@ def test_connections_serve_one_exchange_after_the_other(hyrun: Hyrun, faults: Fa
 def test_an_upload_that_breaks_is_gone_on_with(hyrun: Hyrun, faults: Faults, plain: Registry, pulled: str) -> None:
     # After the registry has got the first megabyte; what it has of that, it says itself.
     faults.on("PATCH ", cut_request(1 << 20), times=1)
-    _pushed(hyrun, pulled, f"{faults.host}/resumed/box:1")
+    pushed(hyrun, pulled, f"{faults.host}/resumed/box:1")
     (first, end), *others = _ranges(faults)
     assert first == 0
     assert [end for _, end in others] == [end] * len(others)
@@ -126,7 +106,7 @@ def test_an_upload_goes_on_where_the_registry_says(hyrun: Hyrun, faults: Faults,
 
     faults.on("GET .*/uploads/", said, times=1)
     # A registry that does not agree any more (this one does not) is begun with anew.
-    _pushed(hyrun, pulled, f"{faults.host}/ranges/box:1")
+    pushed(hyrun, pulled, f"{faults.host}/ranges/box:1")
     assert [start for start, _ in _ranges(faults)] == [0, half, 0]
     assert plain.digest("ranges/box:1") == plain.digest("team/box:1")
 
@@ -152,7 +132,7 @@ def test_an_upload_that_is_not_known_any_more_is_begun_anew(
 ) -> None:
     faults.on("PATCH ", cut_request(1 << 20), times=1)
     faults.on("GET .*/uploads/", status(404), times=1)
-    _pushed(hyrun, pulled, f"{faults.host}/anew/box:1")
+    pushed(hyrun, pulled, f"{faults.host}/anew/box:1")
     assert [start for start, _ in _ranges(faults)] == [0, 0]
     assert plain.digest("anew/box:1") == plain.digest("team/box:1")
 
@@ -163,7 +143,7 @@ def test_a_failure_that_passes_is_waited_for(
 ) -> None:
     faults.on(pattern, status(503, {"Retry-After": "0"}), times=2)
     name = f"passing/{pattern[:3].lower()}{len(pattern)}:1"
-    _pushed(hyrun, pulled, f"{faults.host}/{name}")
+    pushed(hyrun, pulled, f"{faults.host}/{name}")
     assert plain.digest(name) == plain.digest("team/box:1")
 
 
@@ -260,7 +240,7 @@ def test_an_image_of_other_bytes_gets_a_manifest_that_names_them(
     hyrun("pull", "-q", f"{plain.host}/push/zstd:1")
     other = Registry(tmp_path / "other")
     try:
-        _pushed(hyrun, f"{plain.host}/push/zstd:1", f"{other.host}/push/zstd:1")
+        pushed(hyrun, f"{plain.host}/push/zstd:1", f"{other.host}/push/zstd:1")
         command = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{other.host}/push/zstd:1"]
         manifest = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
         assert [layer["digest"] for layer in manifest["layers"]] == layer_digests(content)
@@ -270,22 +250,6 @@ def test_an_image_of_other_bytes_gets_a_manifest_that_names_them(
         assert hyrun.out("run", "--rm", f"{other.host}/push/zstd:1", "cat", "/data/word") == "hello"
     finally:
         other.close()
-
-
-def test_zstd_that_begins_with_a_frame_to_skip_is_zstd(
-    hyrun: Hyrun, plain: Registry, content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As `pzstd` writes it: RFC 8878, 3.1.2.
-    compress = images.compress
-    monkeypatch.setattr(images, "compress", lambda data, form: b"\x5a\x2a\x4d\x18\x04\0\0\0skip" + compress(data, form))
-    images.oci_layout(tmp_path / "skip", content.layers, {"Cmd": ["sh"]}, ["x:1"], compression="zstd")
-    # skopeo knows no such frame, and would compress once more.
-    plain.put(tmp_path / "skip", "skip/first:1", "--preserve-digests")
-    hyrun("pull", "-q", f"{plain.host}/skip/first:1")
-    _pushed(hyrun, f"{plain.host}/skip/first:1", f"{plain.host}/skip/second:1")
-    layers = _manifest(plain, "skip/second:1")["layers"]
-    assert [layer["mediaType"].rpartition("+")[2] for layer in layers] == ["zstd"] * len(content.layers)
-    assert all((tmp_path / "skip/blobs/sha256" / layer["digest"][7:]).exists() for layer in layers)
 
 
 def test_events_tell_of_pulls_and_pushes(hyrun: Hyrun, plain: Registry, pulled: str) -> None:
@@ -300,125 +264,3 @@ def test_events_tell_of_pulls_and_pushes(hyrun: Hyrun, plain: Registry, pulled: 
         f"pull {pulled} {pulled.rpartition(':')[0]}",
         f"push {target} {target.removesuffix(':1')}",
     ]
-
-
-# As zstd
-
-_OCI = "application/vnd.oci.image.manifest.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
-
-
-def _manifest(registry: Registry, name: str) -> Any:
-    command = ["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{registry.host}/{name}"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
-
-
-def _pushed_as(hyrun: Hyrun, compression: str, pulled: str, target: str) -> str:
-    hyrun("tag", pulled, target)
-    return hyrun("push", "--compression-format", compression, target).stderr
-
-
-@pytest.mark.parametrize("form", ["oci", "v2s2"])
-def test_layers_become_zstd_in_an_oci_manifest(
-    hyrun: Hyrun, plain: Registry, content: Content, pulled: str, form: str
-) -> None:
-    plain.put(content.layout, f"zstd/{form}:1", "--format", form)
-    hyrun("pull", "-q", f"{plain.host}/zstd/{form}:1")
-    target = f"{plain.host}/zstd/{form}-new:1"
-    assert _pushed_as(hyrun, "zstd", f"{plain.host}/zstd/{form}:1", target).count(": Pushed\n") == 3
-    manifest = _manifest(plain, f"zstd/{form}-new:1")
-    assert manifest["mediaType"] == _OCI
-    assert manifest["config"]["mediaType"] == "application/vnd.oci.image.config.v1+json"
-    assert [layer["mediaType"] for layer in manifest["layers"]] == [f"{_LAYER}+zstd"] * 3
-    for layer, tar in zip(manifest["layers"], content.layers, strict=True):
-        command = ["zstd", "-dc", plain.blob(layer["digest"])]
-        assert subprocess.run(command, capture_output=True, check=True).stdout == tar
-    # The same bytes once more, and without the option those that the image came with.
-    digest = plain.digest(f"zstd/{form}-new:1")
-    assert hyrun("push", "--compression-format", "zstd", target).stderr.count(": Layer already exists\n") == 3
-    assert plain.digest(f"zstd/{form}-new:1") == digest
-    hyrun("push", "-q", target)
-    assert plain.digest(f"zstd/{form}-new:1") == plain.digest(f"zstd/{form}:1")
-
-
-def test_each_repository_has_the_digest_that_its_registry_has(hyrun: Hyrun, plain: Registry, pulled: str) -> None:
-    target = f"{plain.host}/push/digests:1"
-    hyrun("tag", pulled, target)
-    hyrun("push", "-q", "--compression-format", "zstd", target)
-    expected = {f"{plain.host}/{name}@{plain.digest(f'{name}:1')}" for name in ("team/box", "push/digests")}
-    assert len({text.partition("@")[2] for text in expected}) == 2
-    assert set(json.loads(hyrun.out("image", "inspect", pulled))[0]["RepoDigests"]) == expected
-    hyrun("pull", "-q", target)
-    assert set(json.loads(hyrun.out("image", "inspect", target))[0]["RepoDigests"]) == expected
-    for text in expected:
-        hyrun("run", "--rm", "--pull", "never", text, "true")
-
-
-def test_what_has_that_compression_goes_as_it_came(hyrun: Hyrun, plain: Registry, pulled: str) -> None:
-    said = _pushed_as(hyrun, "gzip", pulled, f"{plain.host}/zstd/kept:1")
-    assert said.count(": Mounted from ") == 3
-    assert plain.digest("zstd/kept:1") == plain.digest("team/box:1")
-
-
-def test_a_zstd_image_comes_back_and_can_become_gzip(hyrun: Hyrun, plain: Registry, pulled: str) -> None:
-    identifier = hyrun.out("images", "-q", "--no-trunc", pulled)
-    target = f"{plain.host}/zstd/back:1"
-    _pushed_as(hyrun, "zstd", pulled, target)
-    for name in set(hyrun.lines("images", "-q")):
-        hyrun("rmi", "-f", name)
-    hyrun("pull", "-q", target)
-    assert hyrun.out("images", "-q", "--no-trunc", target) == identifier
-    assert hyrun.out("run", "--rm", target, "cat", "/data/word") == "hello"
-    digest = plain.digest("zstd/back:1")
-    assert _pushed_as(hyrun, "zstd", target, f"{plain.host}/zstd/again:1").count(": Mounted from ") == 3
-    assert plain.digest("zstd/again:1") == digest
-    _pushed_as(hyrun, "gzip", target, f"{plain.host}/zstd/gzip:1")
-    assert [layer["mediaType"] for layer in _manifest(plain, "zstd/gzip:1")["layers"]] == [f"{_LAYER}+gzip"] * 3
-
-
-def test_docker_s_types_stay_out_of_an_oci_manifest(
-    hyrun: Hyrun, plain: Registry, content: Content, pulled: str, tmp_path: Path
-) -> None:
-    """One layer is gzip already and goes as it came, under Docker's type; the others are packed anew."""
-    images.oci_layout(tmp_path / "mixed", content.layers, {"Cmd": ["sh"], "User": "mixed"}, ["x:1"])
-    plain.put(tmp_path / "mixed", "zstd/mixed:1", "--format", "v2s2")
-    hyrun("pull", "-q", f"{plain.host}/zstd/mixed:1")
-    (blob,) = (path for path in hyrun.root.glob("layers/*/blob") if path.stat().st_size < 1000)
-    blob.unlink()
-    other = Registry(tmp_path / "other")
-    try:
-        _pushed_as(hyrun, "gzip", f"{plain.host}/zstd/mixed:1", f"{other.host}/mixed:1")
-        manifest = _manifest(other, "mixed:1")
-        assert manifest["mediaType"] == _OCI
-        assert {layer["mediaType"] for layer in manifest["layers"]} == {f"{_LAYER}+gzip"}
-    finally:
-        other.close()
-
-
-@pytest.mark.parametrize("program", ["skopeo", "podman"])
-def test_other_engines_read_a_zstd_image(
-    hyrun: Hyrun, plain: Registry, pulled: str, tmp_path: Path, program: str
-) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"needs {program}")
-    # Zeros are padded with frames that readers skip.
-    hyrun("run", "--name", "box", pulled, "dd", "if=/dev/zero", "of=/zeros", "bs=1M", "count=80")
-    hyrun("commit", "box", f"{plain.host}/zstd/{program}:1")
-    target = f"{plain.host}/zstd/{program}:1"
-    identifier = hyrun.out("images", "-q", "--no-trunc", target)
-    hyrun("push", "-q", "--compression-format", "zstd", target)
-    if program == "skopeo":
-        copied = ["skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-decompress", f"docker://{target}"]
-        subprocess.run([*copied, f"dir:{tmp_path}/copy"], check=True, timeout=60)
-        diff_ids = json.loads((tmp_path / "copy" / identifier[7:]).read_bytes())["rootfs"]["diff_ids"]
-        for diff_id in diff_ids:
-            assert images.sha256((tmp_path / "copy" / diff_id[7:]).read_bytes()) == diff_id
-        return
-    # Its run directory must have a short name, and a file of logins must be there.
-    logins = tmp_path / "logins.json"
-    logins.write_text("{}")
-    with tempfile.TemporaryDirectory() as run:
-        podman = ["podman", "--root", str(tmp_path / "root"), "--runroot", run, "--storage-driver", "vfs"]
-        pull = [*podman, "pull", "-q", "--tls-verify=false", "--authfile", str(logins), target]
-        pulled_id = subprocess.run(pull, check=True, timeout=120, stdout=subprocess.PIPE, text=True)
-    assert pulled_id.stdout == f"{identifier[7:]}\n"
