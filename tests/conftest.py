@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hyrun.cli import context
 from hyrun.store import Store
 from support.layers import Layers
 from support.leaks import Snapshot, left_since
@@ -77,6 +78,9 @@ def _no_default_store(tmp_path: Path, _no_hub: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(_no_hub.parent / "no-auth.json"))
     # No test pulls the plug; waiting for the disk would be most of their time.
     monkeypatch.setenv("HYRUN_SYNC", "off")
+    # What a command that ran in this process was given is nothing to the next one.
+    for name in ("root", "debug", "exit_with_cause"):
+        monkeypatch.setattr(context.current, name, getattr(context.Context, name))
 
 
 @pytest.fixture
