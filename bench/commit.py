@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import machine
 import table
 from engines import Docker, Podman
 from launch import Failed
@@ -149,7 +150,7 @@ def main() -> int:
         os.environ["HYRUN_BENCH_PRIVATE"] = "1"
         os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv])
     make_private()
-    header, tables, samples = table.machine(), [], {}
+    header, tables, samples = machine.facts(Path(tempfile.gettempdir())), [], {}
     base = Path(tempfile.mkdtemp(prefix="hyrun-bench-"))
     try:
         root, _, _ = make_root(base)

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import corpus
+import machine
 import table
 from launch import Failed
 from payload import Missing
@@ -125,7 +126,7 @@ def main() -> int:
         os.environ["HYRUN_BENCH_PRIVATE"] = "1"
         os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv])
     only = set(filter(None, options.only.split(",")))
-    header, found, tables = table.machine(), dict[str, object](), []
+    header, found, tables = machine.facts(options.corpus), dict[str, object](), []
     try:
         layouts = corpus.make(options.corpus)
         plain = options.corpus / "root.tar"

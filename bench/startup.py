@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import machine
 import scale
 import table
 from launch import Failed
@@ -121,7 +122,7 @@ def rates(root: Path, words: list[str], runs: int, found: dict[str, object]) -> 
 
 def benchmark(base: Path, options: argparse.Namespace) -> tuple[list[str], list[table.Table], dict[str, object]]:
     """Do everything below ``base``; return the header, the tables and the samples."""
-    header, found = table.machine(), dict[str, object]()
+    header, found = machine.facts(base), dict[str, object]()
     root, payloads, notes = make_root(base)
     tar = make_tar(root, base / "root.tar")
     hyrun = Path(sys.executable).with_name("hyrun")

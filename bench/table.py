@@ -2,9 +2,6 @@
 
 import argparse
 import json
-import os
-import platform
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -49,22 +46,6 @@ def markdown(title: str, heads: Sequence[str], rows: Cells) -> str:
     lines = [f"### {title}", "", "| " + " | ".join(heads) + " |", "|---" + "|--:" * (len(heads) - 1) + "|"]
     lines += ["| " + " | ".join([*row, *[""] * (len(heads) - len(row))]) + " |" for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def machine() -> list[str]:
-    """Return what the figures depend on, one fact a line."""
-    model = platform.machine()
-    with open("/proc/cpuinfo") as file:
-        for line in file:
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    load = " ".join(f"{value:.2f}" for value in os.getloadavg())
-    return [
-        f"CPU: {model}, {os.cpu_count()} cores",
-        f"Linux {platform.release()}, Python {platform.python_version()}",
-        f"date: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, load average before: {load}",
-    ]
 
 
 def write(options: argparse.Namespace, header: list[str], tables: list[Table], samples: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The command line's entry: `run` and `exec` by the fast path, everything else by Typer."""
+"""The command line's entry: `run`, `exec` and `--version` by the fast path, everything else by Typer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ def main() -> int:
 
     open_standard_streams()
     arguments = sys.argv[1:]
-    if arguments[:1] in (["run"], ["exec"]):
+    if arguments[:1] in (["run"], ["exec"]) or arguments in (["--version"], ["-v"]):
         from .cli.flags import Unparsed
         from .errors import HyrunError
 
         try:
             if arguments[0] == "run":
                 from .cli.run import main as command
-            else:
+            elif arguments[0] == "exec":
                 from .cli.execute import main as command
+            else:
+                from ._core import __version__
+
+                print(f"hyrun {__version__}", flush=True)
+                return 0
             return command(arguments[1:], None)
         except Unparsed:
             pass  # Typer explains it

@@ -62,6 +62,37 @@ def test_flags_of_other_commands_are_refused_by_name_too(hyrun: Hyrun, arguments
     assert f"docker's flag {name} is not supported" in message
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["build", "-t", "x", "."], "build"),
+        (["--debug", "compose", "up"], "compose"),
+        (["image", "build", "."], "image build"),
+        (["network", "ls"], "network"),
+        (["search", "busybox"], "search"),
+        (["update", "--memory", "1g", "x"], "update"),
+        (["container", "update", "x"], "container update"),
+    ],
+)
+def test_commands_of_docker_that_are_not_here_are_refused_by_name(
+    hyrun: Hyrun, arguments: list[str], name: str
+) -> None:
+    message = hyrun.refused(*arguments, code=125)
+    assert f"docker's command {name} is not supported by hyrun: " in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "same"),
+    [
+        (["container", "remove", "nosuch"], ["rm", "nosuch"]),
+        (["image", "remove", "nosuch"], ["rmi", "nosuch"]),
+        (["system", "events", "--until", "nosuch"], ["events", "--until", "nosuch"]),
+    ],
+)
+def test_dockers_other_names_of_commands_are_known(hyrun: Hyrun, arguments: list[str], same: list[str]) -> None:
+    assert hyrun.refused(*arguments, code=1) == hyrun.refused(*same, code=1)
+
+
 def test_flags_behind_two_dashes_are_names(hyrun: Hyrun) -> None:
     assert "no such container: -l" in hyrun.refused("rm", "--", "-l", code=1)
 
@@ -142,7 +173,8 @@ def test_h_of_run_is_the_hostname_and_no_help(hyrun: Hyrun) -> None:
 def test_version_is_one_line(hyrun: Hyrun) -> None:
     from hyrun import __version__
 
-    assert hyrun.out("--version") == f"hyrun {__version__}"
+    for arguments in (["--version"], ["-v"], ["--debug", "-v"]):
+        assert hyrun.out(*arguments) == f"hyrun {__version__}"
 
 
 def test_help_and_version_make_no_store(hyrun: Hyrun) -> None:

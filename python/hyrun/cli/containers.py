@@ -233,6 +233,7 @@ def register(app: typer.Typer) -> None:
         app.command(name, rich_help_panel=_PANEL)(function)
     group.command("list", hidden=True)(ps)
     group.command("ps", hidden=True)(ps)
+    group.command("remove", hidden=True)(rm)
     for name, function in _GROUP.items():
         group.command(name)(function)
     app.add_typer(group, name="container", rich_help_panel=_PANEL)

@@ -11,7 +11,7 @@ from hyrun import event_filters, event_log, filters, moments
 from hyrun.errors import InvalidArgument
 from hyrun.event_log import Event
 
-from . import output
+from . import output, system
 from .complaint import visible
 from .context import store
 
@@ -64,5 +64,6 @@ def _line(event: Event) -> str:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
+    """Add the command to the application, and to the group ``system``."""
     app.command("events", rich_help_panel="Containers")(events)
+    system.group.command("events")(events)

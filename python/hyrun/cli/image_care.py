@@ -82,6 +82,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the group ``image``; nothing of them stands at the top, ``app`` is as everywhere."""
     group = images.group
     group.command("list", hidden=True)(images.images)
+    group.command("remove", hidden=True)(images.rmi)
     group.command("prune", epilog="Example: hyrun image prune --all --force --filter until=24h")(prune)
     group.command("diff", epilog="Example: hyrun image diff busybox:1.36 busybox:1.37")(diff)
     group.command("tree", epilog="Example: hyrun image tree")(tree)

@@ -1,6 +1,6 @@
-"""Docker's flags that hyrun does not have: refused by name, with docker's exit status for a mistake in the call.
+"""Docker's commands and flags that hyrun does not have: refused by name, with the exit status of a mistake in the call.
 
-Those of `run`, `create` and `exec` are in `flags`, beside the ones that they do have.
+The flags of `run`, `create` and `exec` are in `flags`, beside the ones that they do have.
 """
 
 from __future__ import annotations
@@ -16,6 +16,35 @@ if TYPE_CHECKING:
     from typing import Final, NoReturn
 
 _PARSED: Final = {"run": flags.RUN, "create": flags.CREATE, "exec": flags.EXEC}
+_BUILD: Final = "build the image with another program and load what it saves: hyrun load"
+_NETWORK: Final = "there are --network none and --network host"
+_UPDATE: Final = "there are no limits to change; make the container anew for another restart policy"
+_SWARM: Final = "hyrun runs containers on this machine alone"
+#: Docker's commands, and what to do instead.
+_COMMANDS: Final = {
+    "build": _BUILD,
+    "builder": _BUILD,
+    "buildx": _BUILD,
+    "image build": _BUILD,
+    "checkpoint": "there are no checkpoints",
+    "compose": "start each container with hyrun run",
+    "config": _SWARM,
+    "container update": _UPDATE,
+    "context": "there is no daemon to choose: hyrun --root DIR works on another store",
+    "manifest": "hyrun image inspect shows an image, --platform of hyrun pull chooses among several",
+    "network": _NETWORK,
+    "node": _SWARM,
+    "plugin": "there are no plugins",
+    "search": "no registry API has it: search at https://hub.docker.com",
+    "secret": _SWARM,
+    "service": _SWARM,
+    "stack": _SWARM,
+    "swarm": _SWARM,
+    "system dial-stdio": "there is no daemon to talk to",
+    "trust": "there are no signatures: name an image by its digest",
+    "update": _UPDATE,
+    "volume update": _SWARM,
+}
 #: Commands, their flags, and what to do instead.
 _OTHERS: Final = {
     "start": (("--checkpoint", "--checkpoint-dir"), "there are no checkpoints"),
@@ -39,10 +68,13 @@ def refuse(flag: str, command: str, why: str) -> NoReturn:
 
 
 def check(arguments: list[str]) -> None:
-    """Say by name which of docker's flags is missing here; any other mistake is Typer's to explain."""
+    """Say by name which of docker's commands or flags is missing here; any other mistake is Typer's to explain."""
     command, *rest = words(arguments) or [""]
-    if command in ("container", "image", "volume") and rest:
+    if command in ("container", "image", "system", "volume") and rest:
         command = f"{command} {rest.pop(0)}"
+    if command in _COMMANDS:
+        current.exit_with_cause = True
+        raise NotSupported(f"docker's command {command} is not supported by hyrun: {_COMMANDS[command]}")
     word = command.removeprefix("container ").removeprefix("image ")
     if word in _PARSED:
         found = flags.unsupported(rest, _PARSED[word])

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hyrun.errors import InvalidArgument, NotSupported
+from hyrun.errors import InvalidArgument
 
 from . import completion, images
 from .arguments import Progress
@@ -163,16 +163,6 @@ def logout(server: _Server = "") -> None:
         typer.echo(f"Not logged in to {name}")
 
 
-def search(
-    words: Annotated[list[str] | None, typer.Argument(metavar="TERM")] = None,
-) -> None:
-    """Not supported: searching is no part of the registries' API.
-
-    Example: none; search at https://hub.docker.com instead
-    """
-    raise NotSupported("search is not supported by hyrun: no registry API has it; search at https://hub.docker.com")
-
-
 def _has_tag(name: str) -> bool:
     return ":" in name.rpartition("/")[2].partition("@")[0]
 
@@ -194,6 +184,5 @@ def register(app: typer.Typer) -> None:
     """Add the commands of registries to the application, and to the group ``image``."""
     for name, function in (("pull", pull), ("push", push), ("login", login), ("logout", logout)):
         app.command(name, rich_help_panel=_PANEL)(function)
-    app.command("search", hidden=True, context_settings={"ignore_unknown_options": True})(search)
     images.group.command("pull")(pull)
     images.group.command("push")(push)
