@@ -27,8 +27,15 @@ class Podman(Peer):
         self.environment["CONTAINERS_CONF"] = str(limits)
         self.options: list[str] = ["--storage-driver", "overlay", "--runtime", "crun", "--cgroup-manager", "cgroupfs"]
         self.options += ["--events-backend", "file"]
-        for name in ("root", "runroot", "tmpdir"):
-            self.options += [f"--{name}", str(self.home / name)]
+        # podman refuses a runroot of more than 50 characters; /run is empty here, and of this mount namespace alone.
+        self.options += [
+            "--root",
+            str(self.home / "root"),
+            "--tmpdir",
+            str(self.home / "tmpdir"),
+            "--runroot",
+            "/run/bench",
+        ]
         self.do(self.path, *self.options, "import", self.tar, "bench")
 
     def command(self, words: Sequence[str]) -> list[str]:
