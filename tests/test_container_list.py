@@ -359,7 +359,7 @@ def test_two_who_look_at_once_do_not_take_each_other_for_owners(store: Store) ->
 
 def test_removal_leaves_nothing(store: Store) -> None:
     make(store)
-    for suffix in ("sock", "paused"):
+    for suffix in ("sock", "paused", "json.new"):
         Path(store.run, f"{ONE}.{suffix}").touch()
     container_list.remove(store, settle(store))
     assert os.listdir(store.path("containers")) == os.listdir(store.path("names")) == []

@@ -142,10 +142,12 @@ def _mend(store: Store, identifier: str, directory: str) -> Record | None:
 def discard(store: Store, record: Record, *, volumes: bool) -> None:
     """Remove a container whose lock is held, and with ``volumes`` its anonymous ones."""
     pauses.forget(store, record.id)
-    try:
-        os.unlink(f"{store.run}/{record.id}.sock")
-    except FileNotFoundError:
-        pass
+    # The second one is of a starter that was killed before its rename.
+    for path in (f"{store.run}/{record.id}.sock", container_state.new_path(store, record.id)):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
     anonymous = (record.config.get("Anonymous") or []) if volumes else []
     container_directory.discard(store, record.id, record.name, anonymous)
     events.of_container(store, "destroy", record)

@@ -20,6 +20,11 @@ def state_path(store: Store, identifier: str) -> str:
     return f"{store.run}/{identifier}.json"
 
 
+def new_path(store: Store, identifier: str) -> str:
+    """Return where the state of a kept container is written before it takes the place of the one that is there."""
+    return f"{state_path(store, identifier)}.new"
+
+
 def write_state(store: Store, identifier: str, pid: int, started: int, *, monitor: int = 0) -> None:
     """Write down which process is the container's pid 1: pid, start time and boot id together say that (proc(5)).
 
@@ -30,7 +35,7 @@ def write_state(store: Store, identifier: str, pid: int, started: int, *, monito
     path = state_path(store, identifier)
     # Another one may be there when a policy starts the container again: replaced whole. Otherwise it is new and on
     # tmpfs, and no reader takes it for more than the lock says.
-    target = f"{path}.new" if monitor else path
+    target = new_path(store, identifier) if monitor else path
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.write(descriptor, text.encode())
