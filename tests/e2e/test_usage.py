@@ -177,6 +177,11 @@ def test_version_is_one_line(hyrun: Hyrun) -> None:
         assert hyrun.out(*arguments) == f"hyrun {__version__}"
 
 
+@pytest.mark.parametrize("path", [[], ["run"], ["volume", "create"]])
+def test_help_is_a_command_as_well(hyrun: Hyrun, path: list[str]) -> None:
+    assert hyrun.out("help", *path) == hyrun.out(*path, "--help")
+
+
 def test_help_and_version_make_no_store(hyrun: Hyrun) -> None:
     root = hyrun.cwd / "none"
     for arguments in (["--help"], ["--version"], ["run", "--help"], ["ps", "--help"]):

@@ -98,6 +98,8 @@ system.register(app)
 
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit status."""
+    if words(arguments)[:1] == ["help"]:
+        arguments = [*words(arguments)[1:], "--help"]
     try:
         refusals.check(arguments)
         completes = "_HYRUN_COMPLETE" in os.environ
