@@ -62,7 +62,7 @@ def options(
         str | None,
         typer.Option(metavar="DIR", envvar="HYRUN_ROOT", help="Where images, containers and volumes are kept."),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", "-D", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", "-v", callback=_version, is_eager=True, help="Print the version.")
     ] = False,

@@ -45,19 +45,46 @@ _COMMANDS: Final = {
     "update": _UPDATE,
     "volume update": _SWARM,
 }
+
+
+def _all(flags: str, why: str) -> dict[str, str]:
+    return dict.fromkeys(flags.split(), why)
+
+
 #: Commands, their flags, and what to do instead.
 _OTHERS: Final = {
-    "start": (("--checkpoint", "--checkpoint-dir"), "there are no checkpoints"),
-    "rm": (("--link", "-l"), "there are no links between containers"),
-    "logs": (("--details",), "the log driver keeps no details"),
-    "volume create": (("--opt", "-o"), "mount it on the host and bind that path"),
-    "images": (("--tree",), "hyrun image tree shows which images share layers"),
-    "rmi": (("--no-prune", "--platform"), "leave it out"),
-    "push": (("--disable-content-trust", "--platform"), "leave it out"),
-    "pull": (("--disable-content-trust",), "leave it out"),
-    "save": (("--platform",), "leave it out"),
-    "import": (("--platform",), "leave it out"),
-    "history": (("--platform",), "leave it out"),
+    "start": _all("--checkpoint --checkpoint-dir", "there are no checkpoints"),
+    "rm": _all("--link -l", "there are no links between containers"),
+    "logs": _all("--details", "the log driver keeps no details"),
+    "volume create": {
+        **_all("--opt -o", "mount it on the host and bind that path"),
+        **_all("--availability --group --limit-bytes --required-bytes --scope --secret --sharing --type", _SWARM),
+        **_all("--topology-preferred --topology-required", _SWARM),
+    },
+    "volume ls": _all("--cluster", _SWARM),
+    "images": _all("--tree", "hyrun image tree shows which images share layers"),
+    "image inspect": _all("--platform", "an image is of one platform here"),
+    "rmi": _all("--no-prune --platform", "leave it out"),
+    "push": _all("--disable-content-trust --platform", "leave it out"),
+    "pull": _all("--disable-content-trust", "leave it out"),
+    "save": _all("--platform", "leave it out"),
+    "import": _all("--platform", "leave it out"),
+    "history": _all("--platform", "leave it out"),
+}
+#: Other names of those.
+_ALIASES: Final = {
+    "image ls": "images",
+    "image list": "images",
+    "image rm": "rmi",
+    "image remove": "rmi",
+    "container remove": "rm",
+    "volume list": "volume ls",
+}
+#: Docker's options before the command.
+_BEFORE: Final = {
+    **_all("--context --host -H -c --tls --tlscacert --tlscert --tlskey --tlsverify", "there is no daemon to talk to"),
+    **_all("--log-level -l", "there is no log; --debug shows where an error came from"),
+    "--config": "set DOCKER_CONFIG to the directory that has config.json",
 }
 
 
@@ -69,19 +96,27 @@ def refuse(flag: str, command: str, why: str) -> NoReturn:
 
 def check(arguments: list[str]) -> None:
     """Say by name which of docker's commands or flags is missing here; any other mistake is Typer's to explain."""
-    command, *rest = words(arguments) or [""]
+    called = words(arguments)
+    command, *rest = called or [""]
+    for given in arguments[: len(arguments) - len(called)]:
+        _refuse_one(given, _BEFORE, "docker itself")
     if command in ("container", "image", "system", "volume") and rest:
         command = f"{command} {rest.pop(0)}"
     if command in _COMMANDS:
         current.exit_with_cause = True
         raise NotSupported(f"docker's command {command} is not supported by hyrun: {_COMMANDS[command]}")
-    word = command.removeprefix("container ").removeprefix("image ")
+    word = _ALIASES.get(command) or command.removeprefix("container ")
+    if word not in _OTHERS:
+        word = word.removeprefix("image ")
     if word in _PARSED:
         found = flags.unsupported(rest, _PARSED[word])
         if found is not None:
             refuse(found, command, "leave it out")
-    names, why = _OTHERS.get(word, ((), ""))
     for given in rest[: rest.index("--") if "--" in rest else None]:
-        name = given.partition("=")[0]
-        if name in names:
-            refuse(name, command, why)
+        _refuse_one(given, _OTHERS.get(word, {}), command)
+
+
+def _refuse_one(given: str, known: dict[str, str], command: str) -> None:
+    flag = given.partition("=")[0]
+    if flag in known:
+        refuse(flag, command, known[flag])
