@@ -58,6 +58,20 @@ def test_a_run_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
         Store(str(tmp_path / "store"), str(run)).prepare()
 
 
+def test_the_store_used_by_default_can_use_what_one_elsewhere_has_made(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    Store(str(tmp_path / "other"), str(run / "roots/other")).prepare()
+    assert {mode(str(path)) for path in (run, run / "roots", run / "roots/other")} == {0o700}
+    Store(str(tmp_path / "store"), str(run)).prepare()
+
+
+def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
+    (tmp_path / "run").touch(mode=0o600)
+    for place in ("run", "run/below"):
+        with pytest.raises(StorageError, match="choose another with HYRUN_RUN"):
+            Store(str(tmp_path / "store"), str(tmp_path / place)).prepare()
+
+
 def test_stores_at_other_places_have_run_directories_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HYRUN_RUN")
     assert default_run("/a/b") != default_run("/a_b") != default_run("/a%2Fb")

@@ -44,6 +44,21 @@ def default_run(root: str) -> str:
     return os.path.join(base, "roots", root.strip("/").replace("%", "%25").replace("/", "%2F"))
 
 
+def _make_private(path: str) -> None:
+    """Make a directory and what is missing above it, all with mode 0700: os.makedirs means that for the last one only.
+
+    A store elsewhere has its run directory below the one of the store that is used without --root.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileNotFoundError:
+        _make_private(os.path.dirname(path))
+        _make_private(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+
+
 class Store:
     """The two directories of one engine. Cheap to make: no file is touched until ``prepare``."""
 
@@ -96,12 +111,15 @@ class Store:
                     f"store {self.root}: {error.strerror}: choose another with --root or HYRUN_ROOT"
                 ) from None
         try:
-            os.makedirs(self.run, mode=0o700, exist_ok=True)
+            _make_private(self.run)
         except OSError as error:
             raise StorageError(f"run directory {self.run}: {error.strerror}: choose another with HYRUN_RUN") from None
         status = os.stat(self.run)
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise StorageError(f"run directory {self.run} must belong to you with mode 0700: remove it and try again")
+            raise StorageError(
+                f"run directory {self.run} must belong to you with mode 0700: chmod 700 it if it is yours, "
+                "or choose another with HYRUN_RUN"
+            )
         self._prepared = True
         return self
 
