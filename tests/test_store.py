@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -56,6 +57,49 @@ def test_a_run_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     run.chmod(0o755)
     with pytest.raises(StorageError, match="must belong to you with mode 0700"):
         Store(str(tmp_path / "store"), str(run)).prepare()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["file"], ["tmp/work/file"], ["tmp/", "layers/photos/", "images/.k"], ["skeleton/page", "tmp/file"], ["tmp"]],
+)
+def test_a_directory_of_somebody_is_no_store(tmp_path: Path, names: list[str]) -> None:
+    root = tmp_path / "home"
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True) if name.endswith("/") else path.touch()
+    before = sorted(root.rglob("*"))
+    with pytest.raises(StorageError, match="is not empty, and is no store of hyrun's: choose one of its own"):
+        Store(str(root), str(tmp_path / "run")).prepare()
+    assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize("names", [[], ["lost+found"], ["blobs", "blobs/sha256", "layers"]])
+def test_an_empty_directory_a_new_disk_and_a_store_half_made_become_one(tmp_path: Path, names: list[str]) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in names:
+        (root / name).mkdir()
+    store = Store(str(root), str(tmp_path / "run")).prepare()
+    assert os.path.isdir(store.path("containers"))
+
+
+def test_a_store_that_lost_some_directories_is_still_one(store: Store, tmp_path: Path) -> None:
+    shutil.rmtree(store.skeleton)
+    for name in ("tmp", "locks", "tags"):
+        os.rmdir(store.path(name))
+    Path(store.path("layers", "1" * 64)).mkdir()
+    Store(store.root, store.run).prepare()
+    assert os.path.isdir(store.path("tmp"))
+    assert os.path.isdir(store.skeleton)
+
+
+def test_every_way_to_a_store_has_the_same_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HYRUN_RUN")
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    one, other = Store(str(tmp_path / "store")), Store(str(tmp_path / "link/"))
+    assert (one.root, one.run) == (other.root, other.run)
 
 
 def test_the_store_used_by_default_can_use_what_one_elsewhere_has_made(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from .errors import Conflict, InUse, NotFound, StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
     from .store import Store
 
@@ -160,6 +160,19 @@ def _free_name(store: Store, name: str, identifier: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def check_place(store: Store, config: dict[str, Any]) -> None:
+    """Raise Conflict for a container of a store that was copied or moved: the paths in its record are the other one's.
+
+    A copy that is started would write to the volumes of the original.
+    """
+    if config.get("Root", store.root) != store.root:
+        name = config.get("Name")
+        raise Conflict(
+            f"container {name} was made in the store {config['Root']}, and this one is {store.root}: "
+            f"hyrun commit {name} keeps what it wrote; make it anew"
+        )
 
 
 def try_lock(directory: str) -> int | None:

@@ -269,6 +269,7 @@ def _config(container: Container, options: Options, image: Image) -> dict[str, A
         from .startspec import pack
 
         record |= {
+            "Root": container.store.root,
             "Start": pack(container.spec),
             "Tty": keeping.tty,
             "StdinOnce": keeping.stdin_once,

@@ -215,6 +215,7 @@ def _root_of(store: Store, record: Record, *, writing: bool) -> Iterator[int]:
         if root is None:
             assert lock is not None
             descriptors.append(lock)
+            container_directory.check_place(store, record.config)
             root, namespace = _mounted_root(record, writing=writing)
             descriptors.append(namespace)
         descriptors.append(root)

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from . import _core, container_state, events, records, startspec
+from . import _core, container_directory, container_state, events, records, startspec
 from .errors import HyrunError, SpawnError
 from .store import Store
 
@@ -46,6 +46,7 @@ def start(
     terminal's, rows and columns. ``delay`` is given by a restart policy: before the next one, in milliseconds. Raises
     SpawnError; the container counts as ended then, with that error's exit code.
     """
+    container_directory.check_place(store, config)
     directory = store.path("containers", config["Id"])
     # A policy takes back nothing that a person has said meanwhile.
     for name in ("error",) if delay is not None else ("error", "stopped", "restarts.json"):

@@ -12,6 +12,8 @@ from errno import EEXIST, ENOTEMPTY
 from .errors import StorageError
 
 DIRECTORIES = ("blobs", "blobs/sha256", "layers", "images", "tags", "containers", "names", "volumes", "tmp", "locks")
+#: What else a store's directory holds, and a file system's that was made for it.
+_OTHERS = ("skeleton", "damaged", "partial", "lost+found")
 #: The lowest layer of every image: mount points that the engine itself needs, so that a container's writable layer
 #: holds nothing but what the container wrote (docker's "init layer" does the same).
 SKELETON_DIRECTORIES = ("dev", "etc", "proc", "sys")
@@ -19,9 +21,9 @@ SKELETON_FILES = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
 
 
 def default_root() -> str:
-    """Return the store's directory: $HYRUN_ROOT, else /var/lib/hyrun, or the XDG data directory for a user."""
+    """Return the store as it is written: $HYRUN_ROOT, else /var/lib/hyrun, or the XDG data directory for a user."""
     if root := os.environ.get("HYRUN_ROOT"):
-        return os.path.abspath(root)
+        return root
     if os.geteuid() == 0:
         return "/var/lib/hyrun"
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
@@ -49,14 +51,15 @@ def _make_private(path: str) -> None:
 
     A store elsewhere has its run directory below the one of the store that is used without --root.
     """
-    try:
-        os.mkdir(path, 0o700)
-    except FileNotFoundError:
-        _make_private(os.path.dirname(path))
-        _make_private(path)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
+    names = path.split("/")
+    for count in range(2, len(names) + 1):
+        directory = "/".join(names[:count])
+        if not os.path.isdir(directory):
+            try:
+                os.mkdir(directory, 0o700)
+            except FileExistsError:
+                if not os.path.isdir(directory):
+                    raise
 
 
 class Store:
@@ -65,7 +68,11 @@ class Store:
     __slots__ = ("_prepared", "root", "run")
 
     def __init__(self, root: str | None = None, run: str | None = None) -> None:
-        self.root = os.path.abspath(root) if root else default_root()
+        # One store has one run directory, whatever way leads to it.
+        try:
+            self.root = os.path.realpath(root or default_root())
+        except FileNotFoundError:
+            raise StorageError("the working directory has been removed: cd to one that is there") from None
         self.run = os.path.abspath(run) if run else default_run(self.root)
         self._prepared = False
 
@@ -102,16 +109,23 @@ class Store:
         if self._prepared:
             return self
         # The last one made stands for all of them: one system call on the hot path.
-        if not os.path.isdir(self.skeleton):
+        if not os.path.isdir(f"{self.skeleton}/proc"):
             try:
+                if not self._may_be_ours() and not os.path.isdir(f"{self.skeleton}/proc"):
+                    raise StorageError(
+                        f"store {self.root}: the directory is not empty, and is no store of hyrun's: "
+                        "choose one of its own with --root or HYRUN_ROOT"
+                    )
                 self.make_directories()
-                self.make_skeleton()
+                if not os.path.isdir(self.skeleton):
+                    self.make_skeleton()
             except OSError as error:
                 raise StorageError(
                     f"store {self.root}: {error.strerror}: choose another with --root or HYRUN_ROOT"
                 ) from None
         try:
-            _make_private(self.run)
+            if not os.path.isdir(self.run):
+                _make_private(self.run)
         except OSError as error:
             raise StorageError(f"run directory {self.run}: {error.strerror}: choose another with HYRUN_RUN") from None
         status = os.stat(self.run)
@@ -122,6 +136,24 @@ class Store:
             )
         self._prepared = True
         return self
+
+    def _may_be_ours(self) -> bool:
+        """Tell whether the root is a store, damaged or half made perhaps, or can become one.
+
+        Everything in a store is removed one day that no record speaks of. Somebody's own directory must never be one.
+        """
+        try:
+            names = set(os.listdir(self.root))
+        except FileNotFoundError:
+            return True
+        own = names & {*DIRECTORIES}
+        if names - own - {*_OTHERS}:
+            return False
+        # Most of it is there, or what is there has been made a moment ago by another process.
+        try:
+            return len(own) > 5 or all(set(os.listdir(self.path(name))) <= {"sha256"} for name in own)
+        except NotADirectoryError:
+            return False
 
     def make_directories(self) -> list[str]:
         """Make those of the store's directories that are not there; return their names."""
