@@ -13,6 +13,7 @@ from . import container_inspect, container_list, containers, execution, kept, st
 from .errors import Conflict, InUse, InvalidArgument, NotFound
 from .options import Keeping
 from .process import CompletedProcess, container_options, default_store
+from .store import working_directory
 from .streams import PIPE, Streams
 
 TYPE_CHECKING = False
@@ -289,7 +290,7 @@ class Container:
 
 def _host_path(path: str | os.PathLike[str]) -> str:
     # Absolute: neither a colon nor a lone dash in it means anything else then.
-    return os.path.join(os.getcwd(), os.fspath(path))
+    return os.path.join(working_directory(), os.fspath(path))
 
 
 def start(store: Store, record: Record) -> None:

@@ -7,7 +7,7 @@ import os
 from . import containers
 from .errors import InvalidArgument
 from .options import Options
-from .store import Store
+from .store import Store, working_directory
 from .streams import DEVNULL as DEVNULL
 from .streams import PIPE, Streams
 from .streams import STDOUT as STDOUT
@@ -162,7 +162,7 @@ def container_options(given: dict[str, Any]) -> Options:
             raise InvalidArgument(f"{name} {given[name]!r}: give a list of strings, one for each mount")
     if given["pull"] not in ("always", "missing", "never"):
         raise InvalidArgument(f"pull {given['pull']!r}: one of always, missing, never")
-    directory = os.getcwd() if given["volumes"] or given["mounts"] else "/"
+    directory = working_directory() if given["volumes"] or given["mounts"] else "/"
     user = given["user"]
     environment = given["env"] or {}
     for key in environment:

@@ -20,6 +20,14 @@ SKELETON_DIRECTORIES = ("dev", "etc", "proc", "sys")
 SKELETON_FILES = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
 
 
+def working_directory() -> str:
+    """Return the working directory; StorageError when it has been removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise StorageError("the working directory has been removed: cd to one that is there") from None
+
+
 def default_root() -> str:
     """Return the store as it is written: $HYRUN_ROOT, else /var/lib/hyrun, or the XDG data directory for a user."""
     if root := os.environ.get("HYRUN_ROOT"):
@@ -68,11 +76,9 @@ class Store:
     __slots__ = ("_prepared", "root", "run")
 
     def __init__(self, root: str | None = None, run: str | None = None) -> None:
+        root = root or default_root()
         # One store has one run directory, whatever way leads to it.
-        try:
-            self.root = os.path.realpath(root or default_root())
-        except FileNotFoundError:
-            raise StorageError("the working directory has been removed: cd to one that is there") from None
+        self.root = os.path.realpath(root if root[0] == "/" else f"{working_directory()}/{root}")
         self.run = os.path.abspath(run) if run else default_run(self.root)
         self._prepared = False
 

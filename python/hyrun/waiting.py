@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_SH, LOCK_UN, flock
+import time
+from fcntl import LOCK_NB, LOCK_SH, LOCK_UN, flock
 
 from . import container_state, pidfds, records
 from .container_record import Record
@@ -13,6 +14,9 @@ from .store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+#: How often it is looked whether the end of a process has been written down, in seconds: its monitor is about to.
+_MOMENT = 0.002
 
 
 def wait(store: Store, record: Record) -> int:
@@ -35,8 +39,12 @@ def wait(store: Store, record: Record) -> int:
             pidfds.ended(process, None)
             status = _of_zombie(record.pid)
         if directory >= 0:
-            if record.policy == "no" and (ended := _ended(directory)) is not None:
-                return _code(ended.get("status"))
+            if record.policy == "no" and process is not None:
+                # Its monitor writes it down, and with --rm removes it then: whoever waits for the lock comes too late.
+                while (ended := _ended(directory)) is None and _is_owned(directory):
+                    time.sleep(_MOMENT)
+                if ended is not None:
+                    return _code(ended.get("status"))
             # The owner lets go of it when all is written down, or all is removed.
             flock(directory, LOCK_SH)
             flock(directory, LOCK_UN)
@@ -55,6 +63,15 @@ def wait(store: Store, record: Record) -> int:
             return 255  # its owner was killed before it could write it down
         raise NotFound(f"container {record.name} was removed: its exit status is not known any more")
     return _code(status)
+
+
+def _is_owned(directory: int) -> bool:
+    try:
+        flock(directory, LOCK_SH | LOCK_NB)
+    except BlockingIOError:
+        return True
+    flock(directory, LOCK_UN)
+    return False
 
 
 def _code(status: object) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e.command import PATIENCE, Hyrun, open_files, runs, until
-from hyrun import container_list
+from hyrun import container_list, pidfds, waiting
 from hyrun.container_record import Record
 from hyrun.store import Store
 
@@ -67,6 +67,21 @@ def test_wait_knows_the_status_of_one_with_rm(hyrun: Hyrun) -> None:
     until(lambda: any("pidfd" in link for link in open_files(waiting.pid)), "it waits")
     hyrun("kill", "-s", "TERM", "one")
     assert waiting.communicate(timeout=PATIENCE) == ("5\n", "")
+
+
+def test_wait_knows_that_status_where_no_pidfd_tells_it(hyrun: Hyrun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 6.15 only what the monitor writes down says it, and --rm removes that."""
+    monkeypatch.setattr(pidfds, "exit_status", lambda _: None)
+    monkeypatch.setattr(waiting, "_of_zombie", lambda _: None)
+    store = Store(str(hyrun.root), str(hyrun.run))
+    before = hyrun.tree()
+    for _ in range(5):
+        detached(hyrun, "one", OBEDIENT, "--rm")
+        record = container_list.find(store, "one")
+        killing = hyrun.start("kill", "-s", "TERM", "one")
+        assert waiting.wait(store, record) == 5
+        killing.communicate(timeout=PATIENCE)
+        until(lambda: hyrun.tree() == before, "it is gone")
 
 
 @pytest.mark.parametrize("policy", ["always", "unless-stopped", "on-failure"])

@@ -189,6 +189,15 @@ def test_help_and_version_make_no_store(hyrun: Hyrun) -> None:
     assert not root.exists()
 
 
+def test_a_working_directory_that_is_gone_is_said_to_be(hyrun: Hyrun) -> None:
+    for place, arguments in (("", "run --rm -v ./a:/a busybox true"), ("relative", "ps")):
+        script = f"mkdir gone && cd gone && rmdir ../gone && exec {' '.join(COMMAND)} {arguments}"
+        environment = {**os.environ, "HYRUN_ROOT": place or str(hyrun.root), "HYRUN_RUN": str(hyrun.run)}
+        result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, cwd=hyrun.cwd, env=environment)
+        assert result.stderr == "hyrun: the working directory has been removed: cd to one that is there\n"
+        assert result.returncode
+
+
 def test_store_that_cannot_be_made_is_one_line(hyrun: Hyrun) -> None:
     (hyrun.cwd / "file").write_text("")
     place = {"HYRUN_ROOT": str(hyrun.cwd / "file/store")}

@@ -49,9 +49,10 @@ def options_of(values: dict[str, Any], words: list[str], *, keep: bool) -> Optio
 
 
 def _mounts(values: dict[str, Any]) -> dict[str, list[Mount]]:
+    from hyrun.store import working_directory
     from hyrun.volumespec import parse_mount, parse_tmpfs, parse_volume
 
-    directory = os.getcwd()
+    directory = working_directory()
     return {
         "volumes": [parse_volume(text, cwd=directory) for text in values["volume"]],
         "mounts": [parse_mount(text, cwd=directory) for text in values["mount"]],
