@@ -61,7 +61,18 @@ def test_a_run_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [["file"], ["tmp/work/file"], ["tmp/", "layers/photos/", "images/.k"], ["skeleton/page", "tmp/file"], ["tmp"]],
+    [
+        ["file"],
+        ["tmp"],
+        ["tmp/work/file"],
+        ["tmp/sha256/"],
+        ["tmp/", "layers/photos/", "images/.k"],
+        ["skeleton/page"],
+        ["skeleton/page", "tmp/file"],
+        ["damaged/photo"],
+        ["partial/download"],
+        ["blobs/sha256/file"],
+    ],
 )
 def test_a_directory_of_somebody_is_no_store(tmp_path: Path, names: list[str]) -> None:
     root = tmp_path / "home"

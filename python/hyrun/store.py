@@ -156,10 +156,14 @@ class Store:
         if names - own - {*_OTHERS}:
             return False
         # Most of it is there, or what is there has been made a moment ago by another process.
+        return len(own) > 5 or all(self._is_empty(name) for name in names - {"lost+found"})
+
+    def _is_empty(self, name: str) -> bool:
         try:
-            return len(own) > 5 or all(set(os.listdir(self.path(name))) <= {"sha256"} for name in own)
+            names = os.listdir(self.path(name))
         except NotADirectoryError:
             return False
+        return not names or (name == "blobs" and names == ["sha256"] and self._is_empty("blobs/sha256"))
 
     def make_directories(self) -> list[str]:
         """Make those of the store's directories that are not there; return their names."""

@@ -39,9 +39,11 @@ def wait(store: Store, record: Record) -> int:
             pidfds.ended(process, None)
             status = _of_zombie(record.pid)
         if directory >= 0:
-            if record.policy == "no" and process is not None:
-                # Its monitor writes it down, and with --rm removes it then: whoever waits for the lock comes too late.
-                while (ended := _ended(directory)) is None and _is_owned(directory):
+            if record.policy == "no":
+                # Where no pidfd tells it (before Linux 6.15) only its monitor does, and with --rm removes it then:
+                # whoever waits for the lock comes too late.
+                untold = process is not None and status is None and pidfds.exit_status(process) is None
+                while (ended := _ended(directory)) is None and untold and _is_owned(directory):
                     time.sleep(_MOMENT)
                 if ended is not None:
                     return _code(ended.get("status"))
